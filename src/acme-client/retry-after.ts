@@ -1,0 +1,14 @@
+const maxWaitMs = 24 * 3_600_000
+
+/**
+ * RFC 9110 §10.2.3: seconds or an HTTP-date. Nonsense is no answer; what lies too far ahead is cut to a day.
+ * @returns the wait in milliseconds from now
+ */
+export function parseRetryAfter(value: string | undefined, nowMs: number): number | undefined {
+  if (value === undefined) return undefined
+  const text = value.trim()
+  if (/^\d{1,10}$/.test(text)) return Math.min(Number(text) * 1000, maxWaitMs)
+  if (!/^[A-Za-z]{3,9}, /.test(text)) return undefined
+  const atMs = Date.parse(text)
+  return Number.isNaN(atMs) ? undefined : Math.min(Math.max(atMs - nowMs, 0), maxWaitMs)
+}

@@ -1,0 +1,71 @@
+import { Command } from 'commander'
+import { environment, platformSettings } from '../config/environment.ts'
+import { ConfigError, formatFinding } from '../config/finding.ts'
+import type { Daemon } from '../daemon.ts'
+import { createLog, type Log } from '../log.ts'
+import { createSystemdNotifier } from '../systemd-notify.ts'
+import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
+
+/** `acmems serve [CONFIG...]` */
+export function serveCommand(): Command {
+  return withConfigFlags(new Command('serve'))
+    .summary('run the server')
+    .description(
+      'Run the server. Configuration files are read in their order; without one the defaults hold.\nSIGTERM and SIGINT stop it when what is in flight is done; SIGHUP reads the configuration again.',
+    )
+    .argument('[config...]', 'configuration files')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  acmems serve /etc/acmems/acmems.ini\n  acmems serve --set mgmt.listener=127.0.0.1:8313\n  acmems serve --set account.type=local --set auth.lab.ip=127.0.0.1 --set "auth.lab.domain=*.lab.test"',
+    )
+    .action(serve)
+}
+
+async function serve(files: string[], flags: ConfigFlags): Promise<void> {
+  const config = await readConfig(files, flags)
+  using log = createLog(config.logging, process.stdout.isTTY === true)
+  for (const warning of config.warnings) log.warn(formatFinding(warning))
+  // Loaded here, so that the commands that need no server start without it.
+  const { startDaemon } = await import('../daemon.ts')
+  const systemd = createSystemdNotifier(environment, log)
+  const daemon = await startDaemon(config, { log, ...platformSettings() })
+  log.info('serving', {
+    mgmt: daemon.mgmtAddresses,
+    http01: daemon.responderAddresses,
+    configuration: files,
+    pid: process.pid,
+  })
+  systemd.ready()
+  process.on('SIGHUP', () => void reload(daemon, files, flags, log).finally(() => systemd.ready()))
+  const signal = await stopSignal()
+  log.info('stopping', { signal })
+  systemd.stopping()
+  await daemon[Symbol.asyncDispose]()
+  log.info('stopped')
+}
+
+/** A configuration that cannot be used changes nothing: the old one goes on, and the log says why. */
+async function reload(daemon: Daemon, files: readonly string[], flags: ConfigFlags, log: Log): Promise<void> {
+  log.reopen()
+  try {
+    const config = await readConfig(files, flags)
+    for (const warning of config.warnings) log.warn(formatFinding(warning))
+    await daemon.reload(config)
+    log.info('configuration reloaded', { configuration: files })
+  } catch (error) {
+    const findings = error instanceof ConfigError ? error.findings.map(formatFinding) : undefined
+    log.error('configuration not reloaded; the old one goes on', findings === undefined ? { error } : { findings })
+  }
+}
+
+function stopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.once(signal, () => {
+        resolve(signal)
+        // Asked twice, it does not wait any longer.
+        process.once(signal, () => process.exit(1))
+      })
+    }
+  })
+}

@@ -1,0 +1,42 @@
+import type { AnyPlugin, PluginKind } from '../plugin-api.ts'
+import type { Finding } from './finding.ts'
+import type { AuthValues, LoggingValues, MgmtValues } from './static-sections.ts'
+
+/** A plugin chosen by a section, with its options read. */
+export type Chosen<K extends PluginKind = PluginKind> = {
+  readonly name: string
+  readonly plugin: Extract<AnyPlugin, { kind: K }>
+  readonly options: Readonly<Record<string, unknown>>
+  readonly origin: string
+}
+
+export type AuthBlock = {
+  readonly name: string
+  readonly origin: string
+  readonly credentials: readonly Chosen<'credential'>[]
+  readonly values: AuthValues
+  /** Resolved by name; every one exists. */
+  readonly issuer: string
+  readonly verification: string | undefined
+  readonly storage: string
+}
+
+/** What the files, the environment and the flags say together. Complete, typed, and final. */
+export type Config = {
+  readonly files: readonly string[]
+  readonly mgmt: MgmtValues
+  /** undefined: the folder that the platform gives (see paths.ts). */
+  readonly stateUrl: string | undefined
+  readonly logging: LoggingValues
+  readonly issuers: ReadonlyMap<string, Chosen<'issuer'>>
+  readonly verifications: ReadonlyMap<string, Chosen<'solver' | 'dns'>>
+  readonly storages: ReadonlyMap<string, Chosen<'storage'>>
+  readonly notifications: ReadonlyMap<string, Chosen<'notifier'>>
+  readonly defaultIssuer: string
+  readonly defaultVerification: string | undefined
+  readonly defaultStorage: string
+  readonly blocks: readonly AuthBlock[]
+  /** Account key plugins; the issuers choose among them by `key = NAME:location`. */
+  readonly accountKeys: readonly Extract<AnyPlugin, { kind: 'accountKey' }>[]
+  readonly warnings: readonly Finding[]
+}

@@ -1,0 +1,278 @@
+import type { AnyPlugin, PluginKind } from '../plugin-api.ts'
+import type { AuthBlock, Chosen, Config } from './config.ts'
+import { type Finding, nearestWord } from './finding.ts'
+import type { Section } from './ini.ts'
+import { sectionKey } from './layers.ts'
+import { type OptionsReader, readOptions } from './options.ts'
+import { pluginsFor, type SectionKind, sectionKinds, typeOption } from './sections.ts'
+import {
+  type AuthValues,
+  authOptions,
+  type LoggingValues,
+  loggingOptions,
+  type MgmtValues,
+  mgmtOptions,
+  setupOptions,
+  stateOptions,
+} from './static-sections.ts'
+
+/** Sections that are there without being written. A section of the same name replaces them. */
+const impliedSections: readonly Section[] = [
+  implied('account', undefined, []),
+  implied('verification', 'http', [['type', 'http01']]),
+  implied('storage', 'none', [['type', 'none']]),
+  implied('storage', 'state', [['type', 'state']]),
+]
+
+function implied(kind: string, name: string | undefined, pairs: [string, string][]): Section {
+  return { kind, name, origin: 'default', entries: pairs.map(([key, value]) => ({ key, value, origin: 'default' })) }
+}
+
+/** Turns sections into the typed Config; everything wrong becomes a finding of the reader. */
+export function resolveConfig(
+  given: readonly Section[],
+  plugins: readonly AnyPlugin[],
+  reader: OptionsReader,
+): Omit<Config, 'files' | 'warnings'> {
+  const complain = (origin: string, message: string) => reader.findings.push({ severity: 'error', origin, message })
+  const known = given.filter((section) => isKnown(section, reader))
+  const ofKind = (kind: string) => known.filter((section) => section.kind === kind)
+  const single = (kind: string) => ofKind(kind)[0] ?? implied(kind, undefined, [])
+
+  const mgmt = readOptions(single('mgmt'), mgmtOptions, reader) as MgmtValues
+  const logging = readOptions(single('logging'), loggingOptions, reader) as LoggingValues
+  const state = readOptions(single('state'), stateOptions, reader)
+  const setup = single('setup')
+  readOptions(setup, setupOptions, reader)
+  warnAboutIncludePath(setup, reader)
+
+  const choose = <K extends PluginKind>(kind: string, withImplied: boolean): Map<string, Chosen<K>> => {
+    const written = ofKind(kind)
+    const defaults = withImplied
+      ? impliedSections.filter((section) => section.kind === kind && !written.some(({ name }) => name === section.name))
+      : []
+    const chosen = [...defaults, ...written].map((section) => chooseType<K>(section, plugins, reader))
+    return new Map(chosen.filter((one) => one !== undefined).map((one) => [one.name, one]))
+  }
+  const issuers = choose<'issuer'>('issuer', false)
+  const account = chooseType<'issuer'>(single('account'), plugins, reader)
+  if (account !== undefined && !issuers.has('default')) issuers.set('default', { ...account, name: 'default' })
+  else if (ofKind('account').length > 0)
+    complain(single('account').origin, '[account] is the issuer "default"; there is an [issuer "default"] too')
+  const verifications = choose<'solver' | 'dns'>('verification', true)
+  const storages = choose<'storage'>('storage', true)
+  const notifications = choose<'notifier'>('notification', false)
+
+  const find = (map: ReadonlyMap<string, unknown>, kind: string, name: string, origin: string): string => {
+    if (map.has(name)) return name
+    const near = nearestWord(name, map.keys())
+    complain(
+      origin,
+      `there is no [${kind} ${JSON.stringify(name)}]${near === undefined ? '' : `; did you mean ${near}?`}`,
+    )
+    return name
+  }
+  const originOf = (section: Section, key: string) =>
+    section.entries.find((entry) => entry.key === key)?.origin ?? section.origin
+  const mgmtSection = single('mgmt')
+  const defaultIssuer = find(issuers, 'issuer', mgmt['default-issuer'], originOf(mgmtSection, 'default-issuer'))
+  const defaultVerification = defaultOf('verification', mgmtSection, ofKind('verification'), 'http', (name, origin) =>
+    find(verifications, 'verification', name, origin),
+  )
+  const defaultStorage =
+    defaultOf('storage', mgmtSection, ofKind('storage'), 'state', (name, origin) =>
+      find(storages, 'storage', name, origin),
+    ) ?? 'none'
+
+  const blocks = ofKind('auth').map((section): AuthBlock => {
+    const credentials = chooseCredentials(section, plugins, reader)
+    const options = Object.assign({}, authOptions, ...credentialPlugins(plugins).map((plugin) => plugin.options))
+    const values = readOptions(section, options, reader) as AuthValues
+    if (credentials.length === 0) {
+      complain(
+        section.origin,
+        `[${sectionKey(section)}] names nobody: give ip, hmac_type and hmac_key, or all = yes to let everybody in`,
+      )
+    }
+    if (values.domain.length === 0 && values['ip-address'].length === 0) {
+      reader.findings.push({
+        severity: 'warning',
+        origin: section.origin,
+        message: `[${sectionKey(section)}] has no domain, so it covers no name`,
+      })
+    }
+    const verification = values.verification ?? defaultVerification
+    if (verification === undefined && issuers.get(values.issuer ?? defaultIssuer)?.plugin.name === 'acme') {
+      complain(
+        section.origin,
+        `[${sectionKey(section)}] names no verification, and the default is disabled (default-verification is empty)`,
+      )
+    }
+    return {
+      name: section.name ?? '',
+      origin: section.origin,
+      credentials,
+      values,
+      issuer:
+        values.issuer === undefined
+          ? defaultIssuer
+          : find(issuers, 'issuer', values.issuer, originOf(section, 'issuer')),
+      verification:
+        values.verification === undefined
+          ? defaultVerification
+          : find(verifications, 'verification', values.verification, originOf(section, 'verification')),
+      storage:
+        values.storage === undefined
+          ? defaultStorage
+          : find(storages, 'storage', values.storage, originOf(section, 'storage')),
+    }
+  })
+  return {
+    mgmt,
+    logging,
+    stateUrl: typeof state.url === 'string' ? state.url : undefined,
+    issuers,
+    verifications: usedVerifications(verifications, ofKind('verification'), blocks, defaultVerification),
+    storages,
+    notifications,
+    defaultIssuer,
+    defaultVerification,
+    defaultStorage,
+    blocks,
+    accountKeys: plugins.filter((plugin) => plugin.kind === 'accountKey'),
+  }
+}
+
+function isKnown(section: Section, { lenient, findings }: OptionsReader): boolean {
+  const kind = sectionKinds.find((candidate) => candidate.kind === section.kind)
+  if (kind === undefined) {
+    const near = nearestWord(
+      section.kind,
+      sectionKinds.map((candidate) => candidate.kind),
+    )
+    const hint =
+      near === undefined
+        ? `known are ${sectionKinds.map((candidate) => candidate.kind).join(', ')}`
+        : `did you mean ${near}?`
+    findings.push({
+      severity: lenient ? 'warning' : 'error',
+      origin: section.origin,
+      message: `unknown section [${sectionKey(section)}]; ${hint}`,
+    })
+    return false
+  }
+  if (kind.named === (section.name !== undefined)) return true
+  const message = kind.named
+    ? `[${section.kind}] needs a name: [${section.kind} "name"]`
+    : `[${section.kind}] has no name`
+  findings.push({ severity: 'error', origin: section.origin, message })
+  return false
+}
+
+/** acmems' rule: the one named in [mgmt], else the only one there is, else the implied one. Named and empty: none. */
+function defaultOf(
+  kind: 'verification' | 'storage',
+  mgmt: Section,
+  written: readonly Section[],
+  impliedName: string,
+  find: (name: string, origin: string) => string,
+): string | undefined {
+  const entry = mgmt.entries.findLast((candidate) => candidate.key === `default-${kind}`)
+  if (entry !== undefined) return entry.value === '' ? undefined : find(entry.value, entry.origin)
+  const [only] = written
+  return written.length === 1 && only?.name !== undefined ? only.name : impliedName
+}
+
+/** The implied http01 has listeners: it is there only for who uses it. */
+function usedVerifications(
+  all: ReadonlyMap<string, Chosen<'solver' | 'dns'>>,
+  written: readonly Section[],
+  blocks: readonly AuthBlock[],
+  byDefault: string | undefined,
+): Map<string, Chosen<'solver' | 'dns'>> {
+  const used = new Set([
+    byDefault,
+    ...written.map(({ name }) => name),
+    ...blocks.map(({ verification }) => verification),
+  ])
+  return new Map([...all].filter(([name]) => used.has(name)))
+}
+
+function chooseType<K extends PluginKind>(
+  section: Section,
+  plugins: readonly AnyPlugin[],
+  reader: OptionsReader,
+): Chosen<K> | undefined {
+  const kind = sectionKinds.find((candidate) => candidate.kind === section.kind) as SectionKind
+  const candidates = pluginsFor(kind, plugins)
+  const names = candidates.map(({ name }) => name)
+  const typeEntry = section.entries.find((entry) => entry.key === 'type')
+  const type = typeEntry?.value ?? (section.kind === 'account' ? 'acme' : undefined)
+  const complain = (origin: string, message: string) => reader.findings.push({ severity: 'error', origin, message })
+  if (type === undefined) {
+    complain(section.origin, `[${sectionKey(section)}] must name its type: ${names.join(', ')}`)
+    return undefined
+  }
+  const plugin = candidates.findLast(({ name }) => name === type)
+  if (plugin === undefined) {
+    const near = nearestWord(type, names)
+    complain(
+      typeEntry?.origin ?? section.origin,
+      `there is no ${section.kind} type ${JSON.stringify(type)}; ${near === undefined ? `known are ${names.join(', ')}` : `did you mean ${near}?`}`,
+    )
+    return undefined
+  }
+  const options = readOptions(section, { ...plugin.options, type: typeOption(names) }, reader)
+  checkOptions(plugin, options, section.origin, reader.findings)
+  return { name: section.name ?? section.kind, plugin: plugin as Chosen<K>['plugin'], options, origin: section.origin }
+}
+
+function checkOptions(plugin: AnyPlugin, options: Record<string, unknown>, origin: string, findings: Finding[]): void {
+  // A missing value was complained about already; rules between values then only confuse.
+  if (findings.some(({ severity }) => severity === 'error')) return
+  try {
+    plugin.check?.(options as never)
+  } catch (error) {
+    findings.push({
+      severity: 'error',
+      origin,
+      message: error instanceof Error ? error.message : 'the options do not fit together',
+    })
+  }
+}
+
+function credentialPlugins(plugins: readonly AnyPlugin[]): Extract<AnyPlugin, { kind: 'credential' }>[] {
+  return plugins.filter((plugin) => plugin.kind === 'credential')
+}
+
+/** A credential belongs to a block when any of its keys stands there. */
+function chooseCredentials(
+  section: Section,
+  plugins: readonly AnyPlugin[],
+  reader: OptionsReader,
+): Chosen<'credential'>[] {
+  return credentialPlugins(plugins).flatMap((plugin): Chosen<'credential'>[] => {
+    const keys = new Set(
+      Object.entries(plugin.options).flatMap(([key, option]) =>
+        option.secret === true ? [key, `${key}-file`] : [key],
+      ),
+    )
+    const entries = section.entries.filter((entry) => keys.has(entry.key))
+    if (entries.length === 0) return []
+    const options = readOptions({ ...section, entries }, plugin.options, reader)
+    checkOptions(plugin, options, section.origin, reader.findings)
+    // `all = no` says nothing, so it is no condition either.
+    if (plugin.name === 'all' && options.all !== true) return []
+    return [{ name: plugin.name, plugin, options, origin: section.origin }]
+  })
+}
+
+function warnAboutIncludePath(setup: Section, reader: OptionsReader): void {
+  const entry = setup.entries.find(({ key }) => key === 'include-path')
+  if (entry === undefined) return
+  reader.findings.push({
+    severity: 'warning',
+    origin: entry.origin,
+    message: 'include-path is for Python plugins and does nothing here; see plugin',
+  })
+}

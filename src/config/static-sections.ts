@@ -1,0 +1,130 @@
+import type { Option, OptionValues } from '../plugin-api.ts'
+import { parseAddressRange } from '../plugins/address-range.ts'
+import { parseCount, parseListener, parseSize, parseTcpListener, parseYesNo } from '../plugins/option-values.ts'
+import { parseNamePattern } from '../policy/name-pattern.ts'
+
+/** Sections that no plugin owns. The types of the values and the configuration reference both come from here. */
+
+const text = (meaning: string, type = 'text'): Option<string> => ({ meaning, type, parse: String })
+
+export const mgmtOptions = {
+  listener: {
+    meaning: 'where hosts send their requests; empty for nowhere',
+    type: 'listener',
+    list: true,
+    default: '127.0.0.1:1313 [::1]:1313',
+    parse: parseListener,
+  },
+  'max-size': { meaning: 'the largest request that is read', type: 'size', default: '4096', parse: parseSize },
+  'trusted-proxy': {
+    meaning: 'reverse proxies whose X-Forwarded-For is believed, one hop each',
+    type: 'address or range',
+    list: true,
+    parse: parseAddressRange,
+  },
+  'default-verification': text('the [verification] used where an [auth] block names none; empty for none', 'name'),
+  'default-storage': text('the [storage] used where an [auth] block names none', 'name'),
+  'default-issuer': {
+    meaning: 'the [issuer] used where an [auth] block names none',
+    type: 'name',
+    default: 'default',
+    parse: String,
+  },
+} as const satisfies Record<string, Option<unknown>>
+
+export const authOptions = {
+  domain: {
+    meaning: 'names the caller may have; * stays within a label, ** is any depth',
+    type: 'pattern',
+    list: true,
+    parse: parseNamePattern,
+  },
+  'ip-address': {
+    meaning: 'addresses the caller may have certificates for',
+    type: 'address or range',
+    list: true,
+    parse: parseAddressRange,
+  },
+  wildcard: {
+    meaning: 'yes: wildcard names may be had where a pattern begins with *.',
+    type: 'yes or no',
+    default: 'no',
+    parse: parseYesNo,
+  },
+  'max-names': { meaning: 'names that one certificate may have', type: 'count', default: '100', parse: parseCount },
+  verification: text('how names are proven (default: default-verification)', 'name'),
+  storage: text('where certificates are kept (default: default-storage)', 'name'),
+  issuer: text('who issues (default: default-issuer)', 'name'),
+  profile: text('certificate profile to ask for, if the CA offers it'),
+} as const satisfies Record<string, Option<unknown>>
+
+export const stateOptions = {
+  url: text(
+    'sqlite:/path (default: state.db in $STATE_DIRECTORY, in /var/lib/acmems as root, in the XDG state folder otherwise); changing it needs a restart',
+    'URL',
+  ),
+} as const satisfies Record<string, Option<unknown>>
+
+export const loggingOptions = {
+  level: {
+    meaning: 'debug, info, warning or error',
+    type: 'word',
+    default: 'info',
+    parse: oneOf('debug', 'info', 'warning', 'error'),
+  },
+  destination: {
+    meaning: 'stdout, stderr or a file; changing it needs a restart',
+    type: 'path',
+    default: 'stdout',
+    parse: String,
+  },
+  format: {
+    meaning: 'auto (text on a terminal), text or json',
+    type: 'word',
+    default: 'auto',
+    parse: oneOf('auto', 'text', 'json'),
+  },
+} as const satisfies Record<string, Option<unknown>>
+
+export const setupOptions = {
+  plugin: {
+    meaning: 'a plugin of your own (JavaScript module), relative to this file',
+    type: 'path',
+    list: true,
+    parse: String,
+  },
+  'include-path': {
+    meaning: "acmems' search path for Python plugins: has no meaning here",
+    type: 'path',
+    list: true,
+    parse: String,
+  },
+} as const satisfies Record<string, Option<unknown>>
+
+/** The earliest acmems' section. */
+export const listenersOptions = {
+  http: {
+    meaning: "the earliest acmems' word for the listeners of http01",
+    type: 'listener',
+    list: true,
+    parse: parseTcpListener,
+  },
+  mgmt: {
+    meaning: "the earliest acmems' word for [mgmt] listener",
+    type: 'listener',
+    list: true,
+    parse: parseListener,
+  },
+} as const satisfies Record<string, Option<unknown>>
+
+export type MgmtValues = OptionValues<typeof mgmtOptions>
+export type AuthValues = OptionValues<typeof authOptions>
+export type LoggingValues = OptionValues<typeof loggingOptions>
+
+function oneOf<const Words extends readonly string[]>(...words: Words): (text: string) => Words[number] {
+  return (value) => {
+    const word = words.find((candidate) => candidate === value.toLowerCase())
+    if (word === undefined) throw new Error(`${JSON.stringify(value)} is none of ${words.join(', ')}`)
+    return word
+  }
+}

@@ -1,0 +1,49 @@
+import { link, mkdir, open, rename, unlink } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+
+/**
+ * Writes a file so that after a crash there is the old content or the new, never a part:
+ * temporary file, fsync, rename, fsync of the folder.
+ * @param options.mustBeNew refuse where a file is already
+ * @param options.mode permission bits; 0600 unless told otherwise
+ * @throws Error with the system's code (EEXIST, ENOSPC, EACCES …)
+ */
+export async function writeDurably(
+  path: string,
+  content: string | Uint8Array,
+  options: { readonly mustBeNew?: boolean; readonly mode?: number } = {},
+): Promise<void> {
+  const folder = dirname(path)
+  const temporary = join(folder, `.${basename(path)}.${process.pid}.${++writes}.tmp`)
+  try {
+    const file = await open(temporary, 'wx', options.mode ?? 0o600)
+    try {
+      await file.writeFile(content)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    // A hard link, unlike a rename, fails where something is already.
+    if (options.mustBeNew) await link(temporary, path)
+    else await rename(temporary, path)
+  } finally {
+    await unlink(temporary).catch(() => undefined)
+  }
+  await syncFolder(folder)
+}
+
+let writes = 0
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
+
+/** Makes the folder and what is missing above it, for us alone. */
+export async function ensureDirectory(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 })
+}

@@ -1,0 +1,120 @@
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
+import type { ListenOptions, Socket } from 'node:net'
+import { answerEarly } from './early-answer.ts'
+
+/** A socket that requests arrive at. Closing lets what is in flight finish, within a bound. */
+export interface Listener {
+  readonly address: string
+  /** Where it really listens: the port is chosen by the system when port 0 was asked for. */
+  readonly boundAddress: string
+  close(graceMs: number): Promise<void>
+}
+
+export type ListenerLimits = { readonly maxConnections: number; readonly requestTimeoutMs: number }
+
+const maxHeaderBytes = 16 * 1024
+const maxHeaders = 100
+const keepAliveMs = 60_000
+const checkIntervalMs = 1000
+const idleSweepMs = 50
+
+/**
+ * Opens one HTTP listener. What is no proper request (framing, size, slowness) is answered here and goes no further.
+ * @param address `host:port`, `[v6%zone]:port`, `unix:/path` or `fd:N`
+ * @throws Error naming the address when it cannot be listened on
+ */
+export async function openListener(
+  address: string,
+  handle: RequestListener,
+  limits: ListenerLimits,
+): Promise<Listener> {
+  let closing = false
+  const guarded = (request: IncomingMessage, response: ServerResponse) => {
+    if (closing) response.setHeader('connection', 'close')
+    if (request.rawHeaders.length > 2 * maxHeaders) answerEarly(request, response, 431, 'too many headers\n')
+    else handle(request, response)
+  }
+  const server = createServer(
+    {
+      maxHeaderSize: maxHeaderBytes,
+      headersTimeout: limits.requestTimeoutMs,
+      requestTimeout: limits.requestTimeoutMs,
+      keepAliveTimeout: keepAliveMs,
+      connectionsCheckingInterval: checkIntervalMs,
+      requireHostHeader: false,
+      noDelay: true,
+    },
+    guarded,
+  )
+  server.maxConnections = limits.maxConnections
+  // With these two the handler itself decides whether a body is wanted at all (RFC 9110 §10.1.1).
+  server.on('checkContinue', guarded)
+  server.on('checkExpectation', (request, response) =>
+    answerEarly(request, response, 417, 'only "Expect: 100-continue" is understood\n'),
+  )
+  server.on('clientError', refuseClient)
+  await listen(server, address)
+  return {
+    address,
+    boundAddress: boundAddress(server, address),
+    async close(graceMs) {
+      closing = true
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      const sweep = setInterval(() => server.closeIdleConnections(), idleSweepMs)
+      const deadline = setTimeout(() => server.closeAllConnections(), graceMs)
+      server.closeIdleConnections()
+      await closed
+      clearInterval(sweep)
+      clearTimeout(deadline)
+    },
+  }
+}
+
+function listen(server: Server, address: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(new Error(`cannot listen on ${address}: ${listenReason(error)}`, { cause: error })),
+    )
+    server.listen(listenOptions(address), resolve)
+  })
+}
+
+function listenReason(error: NodeJS.ErrnoException): string {
+  if (error.code === 'EADDRINUSE') return 'something else listens there already'
+  if (error.code === 'EACCES') return 'not permitted; ports below 1024 need CAP_NET_BIND_SERVICE'
+  if (error.code === 'EADDRNOTAVAIL') return 'this machine does not have that address'
+  return error.message
+}
+
+function listenOptions(address: string): ListenOptions & { fd?: number } {
+  if (address.startsWith('fd:')) return { fd: Number(address.slice(3)) }
+  if (address.startsWith('unix:')) return { path: address.slice('unix:'.length) }
+  const separator = address.lastIndexOf(':')
+  const host = address.slice(0, separator).replace(/^\[|\]$/g, '')
+  // V6ONLY, so that 0.0.0.0 and [::] can stand side by side, as in acmems.
+  return { host, port: Number(address.slice(separator + 1)), ipv6Only: host.includes(':') }
+}
+
+function boundAddress(server: Server, address: string): string {
+  const bound = server.address()
+  if (bound === null || typeof bound === 'string') return address
+  return `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`
+}
+
+/** Requests that Node's parser refused: no header of theirs can be trusted, so the connection ends. */
+function refuseClient(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') {
+    socket.destroy()
+    return
+  }
+  const [status, text] = clientErrorAnswer(error.code)
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: text/plain\r\nContent-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`,
+  )
+}
+
+function clientErrorAnswer(code: string | undefined): [string, string] {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return ['408 Request Timeout', 'the request did not arrive in time\n']
+  if (code === 'HPE_HEADER_OVERFLOW') return ['431 Request Header Fields Too Large', 'the headers are too large\n']
+  return ['400 Bad Request', 'this is no proper HTTP request\n']
+}

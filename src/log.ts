@@ -1,0 +1,98 @@
+import pino from 'pino'
+import type { Logger } from './plugin-api.ts'
+
+export type LogSettings = {
+  readonly level: 'debug' | 'info' | 'warning' | 'error'
+  /** `stdout`, `stderr` or a file. */
+  readonly destination: string
+  readonly format: 'auto' | 'text' | 'json'
+}
+
+/** A log that can be closed, and whose file can be opened again after it was moved away. */
+export interface Log extends Logger, Disposable {
+  /** Puts fields on every line. */
+  child(fields: Readonly<Record<string, unknown>>): Logger
+  reopen(): void
+}
+
+type Sink = { write(line: string): void }
+
+/**
+ * One JSON object a line, or text for people on a terminal. Either way a line is a line: control and direction
+ * characters in what others sent are escaped.
+ */
+export function createLog(settings: LogSettings, isTerminal: boolean): Log {
+  const text = settings.format === 'text' || (settings.format === 'auto' && isTerminal)
+  const file = pino.destination({ dest: destinationOf(settings.destination), sync: true, mkdir: false })
+  const sink: Sink = { write: (line) => file.write(text ? formatLine(line, isTerminal) : escapeLine(line)) }
+  const logger = pino(
+    {
+      level: settings.level === 'warning' ? 'warn' : settings.level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      serializers: { error: describeError, cause: describeError },
+    },
+    sink,
+  )
+  return {
+    ...loggerOver(logger),
+    child: (fields) => loggerOver(logger.child(fields)),
+    reopen: () => {
+      if (typeof destinationOf(settings.destination) === 'string') file.reopen()
+    },
+    [Symbol.dispose]: () => file.flushSync(),
+  }
+}
+
+function destinationOf(destination: string): string | number {
+  if (destination === 'stdout') return 1
+  return destination === 'stderr' ? 2 : destination
+}
+
+function loggerOver(logger: pino.Logger): Logger {
+  return {
+    debug: (message, fields) => logger.debug(fields ?? {}, message),
+    info: (message, fields) => logger.info(fields ?? {}, message),
+    warn: (message, fields) => logger.warn(fields ?? {}, message),
+    error: (message, fields) => logger.error(fields ?? {}, message),
+  }
+}
+
+/** What went wrong and why, down to the first cause; the stack only where nobody foresaw it. */
+function describeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return error
+  const code = 'code' in error && typeof error.code === 'string' ? { code: error.code } : {}
+  const foreseen = error.name !== 'TypeError' && error.name !== 'ReferenceError' && error.name !== 'RangeError'
+  const stack = foreseen ? {} : { stack: error.stack }
+  return {
+    message: error.message,
+    ...code,
+    ...stack,
+    ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
+  }
+}
+
+// JSON escapes what is below space; DEL, C1 and the characters that turn text around are left to us.
+const unsafe = /[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+
+function escapeLine(line: string): string {
+  return unsafe.test(line) ? line.replace(unsafe, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`) : line
+}
+
+const colours: Readonly<Record<string, number>> = { error: 31, warn: 33, info: 32, debug: 90 }
+
+function formatLine(json: string, colour: boolean): string {
+  const { level, time, msg, ...fields } = JSON.parse(json) as {
+    level: string
+    time: string
+    msg: string
+    [key: string]: unknown
+  }
+  const word = level.toUpperCase().padEnd(5)
+  const shown = colour ? `\x1b[${colours[level] ?? 0}m${word}\x1b[0m` : word
+  const details = Object.entries(fields).map(
+    ([key, value]) => `${key}=${typeof value === 'string' && /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value)}`,
+  )
+  return `${escapeLine([time.slice(0, 19).replace('T', ' '), shown, msg, ...details].join(' '))}\n`
+}

@@ -1,0 +1,318 @@
+/**
+ * The contracts between acmems and its plugins, in the words of RFC 2119; all that a plugin's author needs.
+ * A plugin is a value with functions: nothing to extend, nothing registered by being imported, and at run time
+ * nothing to import either. `examples/` has one of each kind.
+ */
+import type { AnswerRecord } from './acme/answer-record.ts'
+import type { Challenge, ChallengeType } from './acme/challenge.ts'
+import type { Identifier } from './acme/identifier.ts'
+import type { Csr } from './x509/csr.ts'
+
+export type { AnswerRecord } from './acme/answer-record.ts'
+export type { Challenge, ChallengeType } from './acme/challenge.ts'
+export type { Identifier } from './acme/identifier.ts'
+export type { ProblemCode, Retry } from './acme/problem.ts'
+export { ProblemError } from './acme/problem.ts'
+export type { Csr } from './x509/csr.ts'
+
+export interface Clock {
+  nowMs(): number
+  /** Rejects with the signal's reason when aborted. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>
+}
+
+export type LogFields = Readonly<Record<string, unknown>>
+
+/** Messages are constant, details are fields; secrets are neither. */
+export interface Logger {
+  debug(message: string, fields?: LogFields): void
+  info(message: string, fields?: LogFields): void
+  warn(message: string, fields?: LogFields): void
+  error(message: string, fields?: LogFields): void
+}
+
+export type HttpRequest = {
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE' | 'PATCH'
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: Uint8Array | string
+  readonly maxBytes: number
+  readonly timeoutMs: number
+  readonly signal: AbortSignal
+}
+
+export type HttpReply = {
+  readonly status: number
+  /** Lower-case names. A header can come more than once. */
+  readonly headers: ReadonlyMap<string, readonly string[]>
+  readonly body: Uint8Array
+}
+
+/** Connections are kept and pooled, answers bounded in octets and time; no redirect is followed. */
+export interface HttpClient {
+  /** @throws Error when the peer cannot be reached, is too slow or sends too much */
+  request(url: string, request: HttpRequest): Promise<HttpReply>
+}
+
+/** Everything impure that a plugin may touch. Handed in, never imported. */
+export interface PluginContext {
+  readonly signal: AbortSignal
+  readonly clock: Clock
+  readonly log: Logger
+  readonly http: HttpClient
+  randomBytes(length: number): Uint8Array
+}
+
+// 1. who is asking --------------------------------------------------------------------------------
+
+/** A request as a door received it: nothing in it is trusted yet. */
+export type Presented = {
+  /** The peer's address; behind a `trusted-proxy`, the address that the proxy vouches for. */
+  readonly remoteAddress: string
+  readonly method: string
+  readonly path: string
+  /** Lower-case names, values as sent: a name can come more than once. */
+  readonly headers: ReadonlyMap<string, readonly string[]>
+  readonly bodyBytes: Uint8Array
+}
+
+/**
+ * One condition of an `[auth]` block; its option's name is the key in the block. All conditions of a block must hold.
+ * MUST be pure, quick, and compare secrets in constant time. MUST NOT throw: what it cannot read does not hold.
+ */
+export interface Credential {
+  holds(presented: Presented): boolean
+  /** Says the same without the body, where that is already clear: a stranger's body is then never read. */
+  couldHold?(head: Omit<Presented, 'bodyBytes'>): boolean
+}
+
+// 2. proving control ------------------------------------------------------------------------------
+
+export type ChallengeTask = {
+  readonly identifier: Identifier
+  readonly wildcard: boolean
+  readonly challenge: Challenge
+  readonly keyAuthorization: string
+  /** When the answer is of no use any more. */
+  readonly expiresAtMs: number
+}
+
+export interface ChallengeSolver {
+  readonly type: ChallengeType
+  /** Addresses where the responder answers for this solver (`host:port`, `[v6%zone]:port`). */
+  readonly responderListeners?: readonly string[]
+  /** Makes the answer visible. SHOULD return quickly; MUST be idempotent, a restart presents again. */
+  present(task: ChallengeTask, context: PluginContext): Promise<void>
+  /** Waits until a validator would see it. Omit when present() is enough. MUST end when the signal aborts. */
+  waitUntilVisible?(task: ChallengeTask, context: PluginContext): Promise<void>
+  /** Undoes present(). MUST NOT assume that present() succeeded, MUST NOT remove what others put there. */
+  cleanUp(task: ChallengeTask, context: PluginContext): Promise<void>
+}
+
+// 3. editing a zone -------------------------------------------------------------------------------
+
+/** `fqdn` without a trailing dot. */
+export type TxtRecord = { readonly fqdn: string; readonly value: string }
+
+/** Used by the dns-01 solver: a provider becomes a `[verification]` type of its own name. */
+export interface DnsProvider {
+  /** Adds one value and keeps the others: a name and its wildcard share `_acme-challenge`. MUST be idempotent. */
+  addTxt(record: TxtRecord, context: PluginContext): Promise<void>
+  /** Removes exactly this value; succeeds when it is not there. */
+  removeTxt(record: TxtRecord, context: PluginContext): Promise<void>
+  /** Waits until every authoritative server shows the value. */
+  waitUntilVisible?(record: TxtRecord, context: PluginContext): Promise<void>
+}
+
+// 4. account keys ---------------------------------------------------------------------------------
+
+/** Signs for the ACME account (RFC 8555 §6.2); the key itself may live anywhere. Chosen by `key = NAME:location`. */
+export interface AccountKey {
+  readonly alg: 'ES256' | 'ES384' | 'RS256'
+  readonly publicJwk: Readonly<Record<string, string>>
+  /** The JWS signature of these octets: for ES256 and ES384 the two integers side by side (RFC 7518 §3.4). */
+  sign(signingInput: Uint8Array, context: PluginContext): Promise<Uint8Array>
+}
+
+// 5. getting certificates -------------------------------------------------------------------------
+
+declare const granted: unique symbol
+
+/** Permission to issue exactly this request, and how. Only policy/ makes one. */
+export type Grant = {
+  readonly [granted]: true
+  readonly block: string
+  readonly caller: Caller
+  readonly csr: Csr
+  readonly issuer: string
+  readonly verification: string | undefined
+  readonly storage: string
+  readonly profile: string | undefined
+}
+
+/** Who asked, and which blocks' conditions held. */
+export type Caller = { readonly remoteAddress: string; readonly blocks: readonly string[] }
+
+export type IssuedChain = { readonly chainPem: string; readonly alternatesPem: readonly string[] }
+
+/** What an issuer wants remembered between two steps: JSON, saved before the next step is asked for. */
+export type Progress = { readonly [key: string]: unknown }
+
+export type Advance =
+  | { readonly outcome: 'again'; readonly progress: Progress; readonly notBeforeMs?: number }
+  | { readonly outcome: 'done'; readonly chain: IssuedChain }
+
+export type IssuerContext = PluginContext & { readonly solvers: readonly ChallengeSolver[] }
+
+export interface Issuer {
+  /** Two issuers with the same key are interchangeable; a kept certificate is answered only for its issuer's key. */
+  readonly key: string
+  /**
+   * Does exactly one step and returns. issuance/ owns the loop and the saving.
+   * @param progress undefined at first, then what the last step returned
+   * @param resumed the progress comes from a crashed or failed attempt: re-read before repeating anything
+   * @throws ProblemError whose `retry` says what is of use; MUST have cleaned up when that is `never` or `newOrder`
+   */
+  advance(grant: Grant, progress: Progress | undefined, resumed: boolean, context: IssuerContext): Promise<Advance>
+  /** Called once at start, in the background: reach the CA, check the account. Its failure is logged, not fatal. */
+  prepare?(context: PluginContext): Promise<void>
+}
+
+// 6. keeping certificates -------------------------------------------------------------------------
+
+/** A request to look up: the octets as posted (acmems' file layout is named by them), for one issuer and profile. */
+export type KeptRequest = {
+  readonly postedBytes: Uint8Array
+  readonly csr: Csr
+  readonly issuerKey: string
+  readonly profile: string | undefined
+}
+
+export interface CertificateStorage {
+  /** A kept certificate is renewed when less than this is left of it. Omit to leave it to the lifetime. */
+  readonly renewWithinMs?: number
+  /** The PEM chain kept for exactly this request, fresh or not. MUST NOT throw for damaged content. */
+  find(request: KeptRequest, context: PluginContext): Promise<string | undefined>
+  /** Durable when resolved. */
+  keep(request: KeptRequest, chainPem: string, context: PluginContext): Promise<void>
+}
+
+// 7. telling people -------------------------------------------------------------------------------
+
+type EventCommon = { readonly atMs: number; readonly names: readonly string[]; readonly remoteAddress: string }
+
+export type IssuanceEvent =
+  | (EventCommon & {
+      readonly kind: 'certificate.issued'
+      readonly block: string
+      readonly serial: string
+      readonly notAfterMs: number
+    })
+  | (EventCommon & { readonly kind: 'request.rejected'; readonly reason: string })
+  | (EventCommon & {
+      readonly kind: 'issuance.failed'
+      readonly block: string
+      readonly code: string
+      readonly reason: string
+    })
+
+export interface Notifier {
+  /** Comes after the answer. May throw: that is logged, and never fails an issuance. */
+  notify(event: IssuanceEvent, context: PluginContext): Promise<void>
+}
+
+// what a plugin is made with ----------------------------------------------------------------------
+
+/** Where a solver leaves what the responder will say. Durable when resolved; the same record twice is one. */
+export interface AnswerRecords {
+  put(record: AnswerRecord): Promise<void>
+  remove(record: AnswerRecord): Promise<void>
+}
+
+export type CertificateKey = Pick<KeptRequest, 'csr' | 'issuerKey' | 'profile'>
+
+/** Chains in the state, found by the request's DER, the issuer and the profile. */
+export interface KeptCertificates {
+  findChain(key: CertificateKey): Promise<string | undefined>
+  /** Durable when resolved. */
+  saveChain(key: CertificateKey, chainPem: string): Promise<void>
+}
+
+/** Handed to create(): the context that every call gets, and what only the making needs. `log` names the section. */
+export type PluginSetup = PluginContext & {
+  /** The name of the plugin's section. */
+  readonly section: string
+  /** A folder of ours that survives restarts. */
+  readonly stateFolder: string
+  readonly userAgent: string
+  readonly answers: AnswerRecords
+  readonly certificates: KeptCertificates
+  /** @param location `NAME:location`, as in `key = file:/path` */
+  openAccountKey(location: string): Promise<AccountKey>
+  /** @param caFile PEM file of roots to trust beside the usual ones */
+  httpClient(caFile: string | undefined): Promise<HttpClient>
+}
+
+// the plugin itself -------------------------------------------------------------------------------
+
+/** One key of a plugin's section: parses the text, and documents itself in `acmems config-reference`. */
+export type Option<T> = {
+  readonly meaning: string
+  /** The kind of value, for the reference: `text`, `path`, `seconds` … */
+  readonly type: string
+  /** As it would be written; read when the key is absent. */
+  readonly default?: string
+  readonly required?: boolean
+  /** The key may be repeated; the option is then an array. */
+  readonly list?: boolean
+  /** Never shown; can be given as `KEY-file` and `${ENV:NAME}` too. */
+  readonly secret?: boolean
+  /** @throws Error with a sentence for the operator */
+  parse(text: string): T
+}
+
+export type Options = { readonly [key: string]: Option<unknown> }
+
+export type OptionValues<O extends Options> = {
+  readonly [K in keyof O]: O[K] extends Option<infer T>
+    ? O[K] extends { readonly list: true }
+      ? readonly T[]
+      : O[K] extends { readonly required: true } | { readonly default: string }
+        ? T
+        : T | undefined
+    : never
+}
+
+export type PluginKinds = {
+  credential: Credential
+  solver: ChallengeSolver
+  dns: DnsProvider
+  accountKey: AccountKey
+  issuer: Issuer
+  storage: CertificateStorage
+  notifier: Notifier
+}
+
+export type PluginKind = keyof PluginKinds
+
+/**
+ * `name` is what the configuration says: `type = NAME`; for an account key `key = NAME:location`, whose rest is the
+ * option `location`; for a credential it only labels messages, its options' names are the keys in the `[auth]` block.
+ */
+export type Plugin<K extends PluginKind = PluginKind, O extends Options = Options> = {
+  readonly kind: K
+  readonly name: string
+  readonly meaning: string
+  readonly options: O
+  /** Rules between options, asked when the configuration is read. @throws Error with a sentence for the operator */
+  check?(options: OptionValues<O>): void
+  /** What it returns is disposed of at a reload and at the end, if it can be. */
+  create(options: OptionValues<O>, setup: PluginSetup): Promise<PluginKinds[K] & Partial<AsyncDisposable>>
+}
+
+/** A plugin of any kind with its options forgotten: what lists of plugins hold. */
+export type AnyPlugin = { [K in PluginKind]: ErasedPlugin<K> }[PluginKind]
+
+export type ErasedPlugin<K extends PluginKind> = Omit<Plugin<K>, 'create' | 'check'> & {
+  check?(options: never): void
+  create(options: never, setup: PluginSetup): Promise<PluginKinds[K] & Partial<AsyncDisposable>>
+}

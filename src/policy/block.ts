@@ -1,0 +1,14 @@
+import type { Identifier } from '../acme/identifier.ts'
+import type { Credential } from '../plugin-api.ts'
+
+/** An `[auth "name"]` block. *Who* (all of its credentials) and *what* (the names it covers) belong together. */
+export type Block = {
+  readonly name: string
+  readonly credentials: readonly Credential[]
+  covers(identifier: Identifier): boolean
+  readonly maxNames: number
+  readonly issuer: string
+  readonly verification: string | undefined
+  readonly storage: string
+  readonly profile: string | undefined
+}

@@ -1,0 +1,155 @@
+import { ProblemError } from './acme/problem.ts'
+import type { Chosen, Config } from './config/config.ts'
+import type {
+  AccountKey,
+  CertificateStorage,
+  ChallengeSolver,
+  Credential,
+  Grant,
+  IssuanceEvent,
+  Issuer,
+  Notifier,
+  PluginKind,
+  PluginKinds,
+  PluginSetup,
+} from './plugin-api.ts'
+import { addressRanges } from './plugins/address-range.ts'
+import { createDns01Solver } from './plugins/challenges/dns01.ts'
+import type { Block } from './policy/block.ts'
+import { coversName } from './policy/name-pattern.ts'
+import type { SignRules } from './sign/sign-door.ts'
+
+/** Everything a configuration brings to life. A reload makes a new one beside the old. */
+export interface Runtime extends AsyncDisposable {
+  readonly config: Config
+  readonly rules: SignRules
+  readonly issuers: ReadonlyMap<string, Issuer>
+  readonly mgmtListeners: readonly string[]
+  readonly responderListeners: readonly string[]
+  /** Tells every notifier; a failure is logged. */
+  notify(event: IssuanceEvent): Promise<void>
+}
+
+/** What a plugin is made with, for one section. */
+export type SetupFor = (section: string, parts: Pick<PluginSetup, 'openAccountKey'>) => PluginSetup
+
+/** @throws Error naming the section whose plugin could not be made */
+export async function createRuntime(config: Config, setupFor: SetupFor): Promise<Runtime> {
+  await using made = new AsyncDisposableStack()
+  const make = async <K extends PluginKind>(kind: string, chosen: Chosen<K>): Promise<PluginKinds[K]> => {
+    const setup = setupFor(chosen.name, { openAccountKey })
+    try {
+      const part = await chosen.plugin.create(chosen.options as never, setup)
+      made.defer(async () => part[Symbol.asyncDispose]?.())
+      return part as PluginKinds[K]
+    } catch (error) {
+      throw new Error(
+        `${chosen.origin}: [${kind} "${chosen.name}"] ${error instanceof Error ? error.message : 'cannot be made'}`,
+        { cause: error },
+      )
+    }
+  }
+
+  async function openAccountKey(location: string): Promise<AccountKey> {
+    const [scheme = '', ...rest] = location.includes(':') ? location.split(':') : ['file', location]
+    const plugin = config.accountKeys.findLast(({ name }) => name === scheme)
+    const known = config.accountKeys.map(({ name }) => `${name}:`).join(', ')
+    if (plugin === undefined) throw new Error(`key = ${location}: no such kind of key; known are ${known}`)
+    const options = { location: plugin.options.location?.parse(rest.join(':')) }
+    return plugin.create(options as never, setupFor('account key', { openAccountKey }))
+  }
+
+  const all = async <K extends PluginKind>(
+    kind: string,
+    sections: ReadonlyMap<string, Chosen<K>>,
+  ): Promise<Map<string, PluginKinds[K]>> => {
+    const parts = new Map<string, PluginKinds[K]>()
+    for (const [name, chosen] of sections) parts.set(name, await make(kind, chosen))
+    return parts
+  }
+  const issuers = await all<'issuer'>('issuer', config.issuers)
+  const solvers = new Map<string, ChallengeSolver>()
+  for (const [name, chosen] of config.verifications)
+    solvers.set(name, asSolver(chosen, await make('verification', chosen)))
+  const storages = await all<'storage'>('storage', config.storages)
+  const notifiers = await all<'notifier'>('notification', config.notifications)
+  const blocks: Block[] = []
+  for (const block of config.blocks) {
+    const credentials: Credential[] = []
+    for (const chosen of block.credentials) credentials.push(await make('auth', { ...chosen, name: block.name }))
+    blocks.push(createBlock(block, credentials))
+  }
+
+  const disposables = made.move()
+  return {
+    config,
+    issuers,
+    rules: {
+      maxBodyBytes: config.mgmt['max-size'],
+      trustedProxies: addressRanges(config.mgmt['trusted-proxy']),
+      blocks,
+      meansOf: (grant) => meansOf(grant, issuers, solvers, storages),
+    },
+    mgmtListeners: config.mgmt.listener,
+    responderListeners: [...new Set([...solvers.values()].flatMap((solver) => solver.responderListeners ?? []))],
+    notify: (event) => notifyAll(event, notifiers, (name) => setupFor(name, { openAccountKey })),
+    [Symbol.asyncDispose]: () => disposables.disposeAsync(),
+  }
+}
+
+function asSolver(chosen: Chosen<'solver' | 'dns'>, part: PluginKinds['solver' | 'dns']): ChallengeSolver {
+  return 'addTxt' in part && chosen.plugin.kind === 'dns' ? createDns01Solver(part) : (part as ChallengeSolver)
+}
+
+function createBlock(block: Config['blocks'][number], credentials: readonly Credential[]): Block {
+  const { domain, wildcard, 'ip-address': ipAddress, 'max-names': maxNames, profile } = block.values
+  const addresses = addressRanges(ipAddress)
+  return {
+    name: block.name,
+    credentials,
+    maxNames,
+    issuer: block.issuer,
+    verification: block.verification,
+    storage: block.storage,
+    profile,
+    covers: (identifier) => {
+      if (identifier.type === 'dns') return coversName(domain, wildcard, identifier)
+      // An IPv4 address in IPv6 clothes is another name for a certificate than the address it means.
+      return !identifier.value.startsWith('::ffff:') && addresses.includes(identifier.value)
+    },
+  }
+}
+
+function meansOf(
+  grant: Grant,
+  issuers: ReadonlyMap<string, Issuer>,
+  solvers: ReadonlyMap<string, ChallengeSolver>,
+  storages: ReadonlyMap<string, CertificateStorage>,
+) {
+  const issuer = issuers.get(grant.issuer)
+  const storage = storages.get(grant.storage)
+  const solver = grant.verification === undefined ? undefined : solvers.get(grant.verification)
+  if (issuer === undefined || storage === undefined) {
+    throw new ProblemError('serverInternal', 'the configuration changed while this was asked; ask again', {
+      retry: { when: 'backoff' },
+    })
+  }
+  return { issuer, storage, solvers: solver === undefined ? [] : [solver] }
+}
+
+async function notifyAll(
+  event: IssuanceEvent,
+  notifiers: ReadonlyMap<string, Notifier>,
+  setupOf: (name: string) => PluginSetup,
+): Promise<void> {
+  await Promise.all(
+    [...notifiers].map(async ([name, notifier]) => {
+      const setup = setupOf(name)
+      try {
+        await notifier.notify(event, setup)
+      } catch (error) {
+        setup.log.warn('a notification could not be delivered', { event: event.kind, error })
+      }
+    }),
+  )
+}

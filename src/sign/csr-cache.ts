@@ -1,0 +1,26 @@
+import { createHash } from 'node:crypto'
+import { type Csr, parseCsrPem } from '../x509/csr.ts'
+
+const maxEntries = 1000
+
+/** Hosts post the same request again and again; checking its signature once is enough. Only good requests are kept. */
+export function createCsrCache(): (postedBytes: Uint8Array) => Csr {
+  const parsed = new Map<string, Csr>()
+  return (postedBytes) => {
+    const digest = createHash('sha256').update(postedBytes).digest('base64')
+    const known = parsed.get(digest)
+    if (known !== undefined) {
+      // Moves to the end: what is asked for is what stays.
+      parsed.delete(digest)
+      parsed.set(digest, known)
+      return known
+    }
+    const csr = parseCsrPem(
+      Buffer.from(postedBytes.buffer, postedBytes.byteOffset, postedBytes.byteLength).toString('latin1'),
+    )
+    parsed.set(digest, csr)
+    const [oldest] = parsed.keys()
+    if (parsed.size > maxEntries && oldest !== undefined) parsed.delete(oldest)
+    return csr
+  }
+}

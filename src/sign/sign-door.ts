@@ -1,0 +1,226 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import fastify from 'fastify'
+import { asProblemError, type ProblemError } from '../acme/problem.ts'
+import { readBody } from '../http/body.ts'
+import { answerEarly } from '../http/early-answer.ts'
+import { presentedHead } from '../http/presented.ts'
+import type { Issuance, Means } from '../issuance/issue.ts'
+import type { Clock, Grant, IssuanceEvent, LogFields, Logger, Presented } from '../plugin-api.ts'
+import type { AddressRanges } from '../plugins/address-range.ts'
+import { authenticate, authorize, couldAuthenticate, type Refusal } from '../policy/authorize.ts'
+import type { Block } from '../policy/block.ts'
+import { type Csr, UnreadableCsrError } from '../x509/csr.ts'
+import { createCsrCache } from './csr-cache.ts'
+import { signStatusOf } from './sign-status.ts'
+
+/** What the configuration of the moment says; asked for once a request, so a reload never changes one in flight. */
+export type SignRules = {
+  readonly maxBodyBytes: number
+  readonly trustedProxies: AddressRanges
+  readonly blocks: readonly Block[]
+  meansOf(grant: Grant): Means
+}
+
+export type SignParts = {
+  readonly rules: () => SignRules
+  readonly issuance: Issuance
+  readonly clock: Clock
+  readonly log: Logger
+  readonly makeRequestId: () => string
+  /** Comes after the answer; never throws. */
+  readonly tell: (event: IssuanceEvent) => void
+}
+
+/** The answer, not sent yet, and what the log says about it. */
+type Answer = {
+  readonly status: number
+  readonly text: string
+  readonly headers?: Record<string, string>
+  readonly log: LogFields
+}
+
+/** `POST /sign`: a PEM request in, a PEM chain out, as acmems always did it. */
+export async function createSignDoor(parts: SignParts): Promise<RequestListener> {
+  const parseCsr = createCsrCache()
+  const app = fastify({ logger: false, exposeHeadRoutes: false })
+  // The body is ours to read: how it is declared must not matter, and a stranger's is not read at all.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+  app.route({
+    method: ['POST'],
+    url: '/sign',
+    handler: async (request, reply) => {
+      reply.hijack()
+      await serve(request.raw, reply.raw)
+    },
+  })
+  app.setNotFoundHandler((request, reply) => {
+    reply.hijack()
+    refuseRoute(request.raw, reply.raw)
+  })
+  app.setErrorHandler((error, request, reply) => {
+    reply.hijack()
+    parts.log.warn('a request could not be routed', { error })
+    answerEarly(request.raw, reply.raw, 400, 'this request cannot be served\n')
+  })
+  await app.ready()
+
+  function refuseRoute(request: IncomingMessage, response: ServerResponse): void {
+    const isSign = request.url === '/sign'
+    const [status, text] = isSign
+      ? [405, 'only POST is understood here\n']
+      : [404, 'there is nothing here; requests go to POST /sign\n']
+    parts.log.info('request', {
+      status,
+      method: request.method,
+      path: request.url,
+      client: request.socket.remoteAddress,
+    })
+    answerEarly(request, response, status, text, isSign ? { allow: 'POST' } : {})
+  }
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // The router decodes %73 to s; we do not: a proxy in front must see the same path as we do.
+    if (request.url !== '/sign') return refuseRoute(request, response)
+    const startedMs = parts.clock.nowMs()
+    const requestId = parts.makeRequestId()
+    const rules = parts.rules()
+    const head = presentedHead(request, rules.trustedProxies)
+    let answer: Answer
+    try {
+      answer = refuseHead(head, rules) ?? (await answerBody(request, response, head, rules))
+    } catch (error) {
+      if (response.destroyed || response.socket?.destroyed === true) {
+        parts.log.info('request', { requestId, client: head.remoteAddress, outcome: 'client went away' })
+        return
+      }
+      answer = answerFailure(error, parts.clock.nowMs())
+    }
+    const headers = { ...answer.headers, 'x-request-id': requestId }
+    if (request.complete) send(response, answer, headers)
+    else answerEarly(request, response, answer.status, answer.text, headers)
+    parts.log.info('request', {
+      requestId,
+      client: head.remoteAddress,
+      status: answer.status,
+      ...answer.log,
+      durationMs: parts.clock.nowMs() - startedMs,
+    })
+  }
+
+  /** Everything that is clear before the body: who cannot be let in, or sends what cannot be taken, is not read. */
+  function refuseHead(head: Omit<Presented, 'bodyBytes'>, rules: SignRules): Answer | undefined {
+    if (!couldAuthenticate(head, rules.blocks))
+      return refusal(403, `no auth block accepts this caller (${head.remoteAddress})`)
+    const length = head.headers.get('content-length')?.[0]
+    const encoding = head.headers.get('content-encoding')?.[0]
+    if (encoding !== undefined && encoding.toLowerCase() !== 'identity')
+      return refusal(415, 'the body must not be compressed')
+    if (length !== undefined && Number(length) > rules.maxBodyBytes) return tooLarge(rules)
+    if (length === undefined && !head.headers.has('transfer-encoding'))
+      return refusal(411, 'the request must say its Content-Length')
+    return undefined
+  }
+
+  async function answerBody(
+    request: IncomingMessage,
+    response: ServerResponse,
+    head: Omit<Presented, 'bodyBytes'>,
+    rules: SignRules,
+  ): Promise<Answer> {
+    if (head.headers.has('expect')) response.writeContinue()
+    const bodyBytes = await readBody(request, rules.maxBodyBytes)
+    if (bodyBytes === undefined) return tooLarge(rules)
+    if (!head.headers.has('content-length'))
+      return refusal(411, 'the request must say its Content-Length; chunks are not taken')
+    const caller = authenticate({ ...head, bodyBytes }, rules.blocks)
+    if (caller.blocks.length === 0)
+      return rejected(head, [], 'no auth block accepts this caller; is the Authentication header right?')
+    const csr = parseCsr(bodyBytes)
+    const decision = authorize(caller, csr, rules.blocks)
+    if (!decision.allowed) return rejected(head, namesOf(csr), describeRefusal(decision.refused))
+    return await issue(decision.grant, bodyBytes, rules)
+  }
+
+  function rejected(head: Omit<Presented, 'bodyBytes'>, names: readonly string[], reason: string): Answer {
+    parts.tell({
+      kind: 'request.rejected',
+      atMs: parts.clock.nowMs(),
+      names,
+      remoteAddress: head.remoteAddress,
+      reason,
+    })
+    return { ...refusal(403, reason), log: { names, outcome: 'rejected', reason } }
+  }
+
+  async function issue(grant: Grant, postedBytes: Uint8Array, rules: SignRules): Promise<Answer> {
+    const names = namesOf(grant.csr)
+    const common = { names, block: grant.block, remoteAddress: grant.caller.remoteAddress }
+    try {
+      const { chain, source } = await parts.issuance.issue({ grant, postedBytes, means: rules.meansOf(grant) })
+      const { serial, notAfterMs } = chain.leaf
+      if (source === 'issued')
+        parts.tell({ kind: 'certificate.issued', atMs: parts.clock.nowMs(), ...common, serial, notAfterMs })
+      return { status: 200, text: chain.pem, log: { names, block: grant.block, outcome: source, serial } }
+    } catch (error) {
+      const problem = asProblemError(error)
+      parts.tell({
+        kind: 'issuance.failed',
+        atMs: parts.clock.nowMs(),
+        ...common,
+        code: problem.code,
+        reason: problem.message,
+      })
+      const answer = answerFailure(problem, parts.clock.nowMs())
+      return { ...answer, log: { names, block: grant.block, ...answer.log } }
+    }
+  }
+
+  return (request, response) => {
+    // Garbage here must not matter either, and the router would judge it.
+    delete request.headers['content-type']
+    app.routing(request, response)
+  }
+}
+
+function send(response: ServerResponse, answer: Answer, headers: Record<string, string>): void {
+  response.writeHead(answer.status, {
+    ...headers,
+    'content-type': 'text/plain',
+    'content-length': Buffer.byteLength(answer.text),
+  })
+  response.end(answer.text)
+}
+
+function refusal(status: number, reason: string): Answer {
+  return { status, text: `${reason}\n`, log: { outcome: 'refused', reason } }
+}
+
+function tooLarge(rules: SignRules): Answer {
+  return refusal(413, `the request is larger than ${rules.maxBodyBytes} bytes (max-size)`)
+}
+
+function answerFailure(error: unknown, nowMs: number): Answer {
+  if (error instanceof UnreadableCsrError) return refusal(415, `this is no certificate request: ${error.message}`)
+  const problem: ProblemError = asProblemError(error)
+  const { status, retryAfterSeconds } = signStatusOf(problem, nowMs)
+  const headers = retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) }
+  const cause = problem.cause === undefined ? {} : { cause: problem.cause }
+  return {
+    status,
+    text: `${problem.message}\n`,
+    headers,
+    log: { outcome: 'failed', code: problem.code, reason: problem.message, ...cause },
+  }
+}
+
+function describeRefusal(refused: readonly Refusal[]): string {
+  const byReason = Map.groupBy(refused, ({ reason }) => reason)
+  return [...byReason]
+    .map(([reason, list]) => `${list.map(({ identifier }) => identifier.value).join(', ')}: ${reason}`)
+    .join('; ')
+}
+
+function namesOf(csr: Csr): string[] {
+  return csr.identifiers.map(({ value }) => value)
+}

@@ -1,0 +1,47 @@
+import type { Kysely } from 'kysely'
+import type { AnswerRecord } from '../acme/answer-record.ts'
+import type { Schema } from './schema.ts'
+
+export type AnswerQuestion = Pick<AnswerRecord, 'type' | 'token' | 'host'>
+
+export type StoredAnswers = {
+  put(record: AnswerRecord): Promise<void>
+  remove(record: AnswerRecord): Promise<void>
+  find(question: AnswerQuestion, nowMs: number): Promise<string | undefined>
+  removeExpired(nowMs: number): Promise<void>
+}
+
+export function answerRecords(db: Kysely<Schema>): StoredAnswers {
+  return {
+    async put({ type, token, host, keyAuthorization, expiresAtMs }) {
+      const row = { type, token, host, key_authorization: keyAuthorization, expires_at_ms: expiresAtMs }
+      await db
+        .insertInto('answers')
+        .values(row)
+        .onConflict((conflict) => conflict.columns(['type', 'token', 'host']).doUpdateSet(row))
+        .execute()
+    },
+    async remove({ type, token, host }) {
+      await db
+        .deleteFrom('answers')
+        .where('type', '=', type)
+        .where('token', '=', token)
+        .where('host', '=', host)
+        .execute()
+    },
+    async find({ type, token, host }, nowMs) {
+      const row = await db
+        .selectFrom('answers')
+        .select('key_authorization')
+        .where('type', '=', type)
+        .where('token', '=', token)
+        .where('host', '=', host)
+        .where('expires_at_ms', '>', nowMs)
+        .executeTakeFirst()
+      return row?.key_authorization
+    },
+    async removeExpired(nowMs) {
+      await db.deleteFrom('answers').where('expires_at_ms', '<=', nowMs).execute()
+    },
+  }
+}

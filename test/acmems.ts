@@ -1,0 +1,69 @@
+// acmems itself as a process, configured by a text, with its state in a folder of its own.
+import { writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
+import { freePort } from './peers/peers.ts'
+
+const main = resolve(import.meta.dirname, '../src/main.ts')
+
+export interface Acmems extends AsyncDisposable {
+  readonly pid: number
+  readonly folder: string
+  readonly configFile: string
+  readonly signUrl: string
+  readonly mgmtPort: number
+  log(): string
+  /** The log's lines, as the JSON that they are. */
+  logLines(): Record<string, unknown>[]
+  hasEnded(): boolean
+  stop(): Promise<void>
+}
+
+export type AcmemsOptions = {
+  readonly env?: Readonly<Record<string, string>>
+  readonly mgmtPort?: number
+  /** Kept between two runs when given. */
+  readonly folder?: string
+  readonly args?: readonly string[]
+}
+
+/** @param config sections as a function of what only the moment knows; [state] and [mgmt] listener are added */
+export async function startAcmems(config: string, options: AcmemsOptions = {}): Promise<Acmems> {
+  await using cleanup = new AsyncDisposableStack()
+  const folder = options.folder ?? cleanup.use(makeTempFolder('server')).path
+  const mgmtPort = options.mgmtPort ?? (await freePort())
+  const configFile = join(folder, 'acmems.ini')
+  const listener = config.includes('[mgmt]') ? '' : `[mgmt]\nlistener = 127.0.0.1:${mgmtPort}\n`
+  const state = config.includes('[state]') ? '' : `[state]\nurl = sqlite:${join(folder, 'state', 'state.db')}\n`
+  writeFileSync(
+    configFile,
+    `${state}${listener}${config.replace('[mgmt]\n', `[mgmt]\nlistener = 127.0.0.1:${mgmtPort}\n`)}`,
+  )
+  const logFile = join(folder, `acmems-${Date.now()}.log`)
+  const child = startChild(process.execPath, [main, 'serve', configFile, ...(options.args ?? [])], {
+    env: { ...options.env },
+    cwd: folder,
+    logFile,
+  })
+  cleanup.use(child)
+  await waitUntilReady(child, 'acmems', async () => child.log().includes('"msg":"serving"'))
+  const owned = cleanup.move()
+  const stop = () => owned.disposeAsync()
+  return {
+    pid: child.pid,
+    folder,
+    configFile,
+    mgmtPort,
+    signUrl: `http://127.0.0.1:${mgmtPort}/sign`,
+    log: () => child.log(),
+    logLines: () =>
+      child
+        .log()
+        .split('\n')
+        .filter((line) => line.startsWith('{'))
+        .map((line) => JSON.parse(line) as Record<string, unknown>),
+    hasEnded: () => child.hasEnded(),
+    stop,
+    [Symbol.asyncDispose]: stop,
+  }
+}

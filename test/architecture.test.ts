@@ -1,0 +1,146 @@
+// The direction of imports, read from the import lines: what stands further left never imports what stands further right.
+import assert from 'node:assert/strict'
+import { globSync, readFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { test } from 'node:test'
+
+const source = resolve(import.meta.dirname, '../src')
+
+/** For each part, the parts that it may import beside itself. */
+const allowed: Readonly<Record<string, readonly string[]>> = {
+  acme: [],
+  x509: ['acme'],
+  jws: ['acme'],
+  'plugin-api': ['acme', 'x509', 'jws'],
+  'durable-file': [],
+  version: [],
+  'acme-client': ['acme', 'x509', 'jws', 'plugin-api'],
+  plugins: ['acme', 'x509', 'jws', 'plugin-api', 'acme-client', 'durable-file'],
+  policy: ['acme', 'x509', 'plugin-api'],
+  issuance: ['acme', 'x509', 'plugin-api', 'policy'],
+  state: ['acme', 'plugin-api', 'issuance', 'durable-file'],
+  http: ['plugin-api', 'plugins/address-range'],
+  sign: ['acme', 'x509', 'plugin-api', 'policy', 'issuance', 'http', 'plugins/address-range'],
+  responder: ['acme'],
+  config: ['acme', 'plugin-api', 'policy', 'plugins/address-range', 'plugins/option-values'],
+  log: ['plugin-api'],
+  'listener-set': ['plugin-api', 'http'],
+  'systemd-notify': ['plugin-api'],
+  runtime: ['acme', 'plugin-api', 'plugins', 'policy', 'sign', 'config'],
+  daemon: [
+    'acme',
+    'plugin-api',
+    'issuance',
+    'state',
+    'http',
+    'sign',
+    'responder',
+    'config',
+    'log',
+    'listener-set',
+    'runtime',
+    'version',
+  ],
+  cli: [
+    'acme',
+    'acme-client',
+    'plugin-api',
+    'plugins',
+    'state',
+    'http',
+    'config',
+    'daemon',
+    'log',
+    'systemd-notify',
+    'version',
+  ],
+  main: ['cli', 'version'],
+}
+
+type Import = { readonly file: string; readonly part: string; readonly target: string }
+
+function partOf(path: string): string {
+  return path.split('/')[0]?.replace(/\.ts$/, '') ?? ''
+}
+
+function importsOf(file: string): Import[] {
+  const text = readFileSync(join(source, file), 'utf8')
+  const specifiers = [
+    ...text.matchAll(/(?:^|\n)\s*(?:import|export)[^'"\n]*(?:\{[^}]*\}[^'"\n]*)?['"](\.[^'"]+)['"]/g),
+    ...text.matchAll(/import\(['"](\.[^'"]+)['"]\)/g),
+  ]
+  return specifiers.map(([, specifier = '']) => ({
+    file,
+    part: partOf(file),
+    target: relative(source, resolve(source, dirname(file), specifier)).replace(/\.ts$/, ''),
+  }))
+}
+
+const files = globSync('**/*.ts', { cwd: source }).filter((file) => !file.endsWith('.test.ts'))
+
+test('every part of src has its place in the table', () => {
+  assert.deepEqual(
+    [...new Set(files.map(partOf))].filter((part) => allowed[part] === undefined),
+    [],
+  )
+})
+
+test('no import goes against the direction', () => {
+  const wrong = files.flatMap(importsOf).filter(({ part, target }) => {
+    const targetPart = partOf(target)
+    if (targetPart === part || target.startsWith('..')) return false
+    return !allowed[part]?.some((permitted) => permitted === targetPart || permitted === target)
+  })
+  assert.deepEqual(
+    wrong.map(({ file, target }) => `${file} imports ${target}`),
+    [],
+  )
+})
+
+test('the table itself has no cycles', () => {
+  const visiting = new Set<string>()
+  const visit = (part: string): void => {
+    assert.ok(!visiting.has(part), `cycle through ${[...visiting, part].join(' -> ')}`)
+    visiting.add(part)
+    for (const next of allowed[part] ?? []) if (!next.includes('/')) visit(next)
+    visiting.delete(part)
+  }
+  for (const part of Object.keys(allowed)) visit(part)
+})
+
+/** What is impure has one home, so that everything else can be tested without the world. */
+const homes: readonly { readonly what: RegExp; readonly home: RegExp; readonly name: string }[] = [
+  { what: /process\.env\b/, home: /^config\/environment\.ts$/, name: 'the environment' },
+  {
+    what: /\bDate\.now\(|\bsetTimeout\(|\bsetInterval\(|\bsetImmediate\(/,
+    home: /^(daemon|systemd-notify|http\/listener|http\/early-answer|cli\/.*)\.ts$/,
+    name: 'time',
+  },
+  { what: /\bMath\.random\(|\brandomBytes\((?!length: number\))|\brandomUUID\(/, home: /^daemon\.ts$/, name: 'randomness' },
+  { what: /(?<![.\w])fetch\(|from 'undici'/, home: /^http\/http-client\.ts$/, name: 'the network' },
+  { what: /IncomingMessage|ServerResponse/, home: /^(http|sign|responder|acme-server|admin)\//, name: 'HTTP' },
+  { what: /process\.exit\(/, home: /^cli\//, name: 'the end of the process' },
+]
+
+for (const { what, home, name } of homes) {
+  test(`${name} occurs only where it belongs`, () => {
+    const offenders = files
+      .filter((file) => !home.test(file))
+      .filter((file) =>
+        readFileSync(join(source, file), 'utf8')
+          .split('\n')
+          .some(
+            (line) =>
+              !/^\s*(\*|\/\/|\/\*)/.test(line) && what.test(line.replace(/(context|parts|setup)\.randomBytes\(/g, '')),
+          ),
+      )
+    assert.deepEqual(offenders, [])
+  })
+}
+
+test('files stay small enough to hold in the head', () => {
+  const long = files
+    .map((file) => ({ file, lines: readFileSync(join(source, file), 'utf8').split('\n').length }))
+    .filter(({ lines }) => lines > 320)
+  assert.deepEqual(long, [])
+})

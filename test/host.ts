@@ -1,0 +1,65 @@
+// What a host does: make a key and a request with openssl, post it, look at what comes back.
+import { execFileSync } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { makeTempFolder } from './peers/child.ts'
+
+export type CsrWish = {
+  readonly names?: readonly string[]
+  readonly addresses?: readonly string[]
+  readonly commonName?: string
+  readonly key?: 'ec' | 'rsa' | 'p384'
+  /** More -addext values. */
+  readonly extensions?: readonly string[]
+}
+
+const genpkey = {
+  ec: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256'],
+  p384: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-384'],
+  rsa: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'],
+} as const
+
+/** A PEM request as openssl makes it. */
+export function makeCsr(wish: CsrWish): string {
+  using folder = makeTempFolder('csr')
+  const keyFile = join(folder.path, 'key.pem')
+  const csrFile = join(folder.path, 'request.csr')
+  execFileSync('openssl', ['genpkey', ...genpkey[wish.key ?? 'ec'], '-out', keyFile], { stdio: 'pipe' })
+  const names = [
+    ...(wish.names ?? []).map((name) => `DNS:${name}`),
+    ...(wish.addresses ?? []).map((address) => `IP:${address}`),
+  ]
+  const san = names.length === 0 ? [] : ['-addext', `subjectAltName=${names.join(',')}`]
+  const more = (wish.extensions ?? []).flatMap((extension) => ['-addext', extension])
+  const subject = wish.commonName === undefined ? '/' : `/CN=${wish.commonName}`
+  execFileSync('openssl', ['req', '-new', '-key', keyFile, '-subj', subject, ...san, ...more, '-out', csrFile], {
+    stdio: 'pipe',
+  })
+  return readFileSync(csrFile, 'utf8')
+}
+
+export type SignReply = { readonly status: number; readonly text: string; readonly headers: Headers }
+
+export async function postCsr(
+  signUrl: string,
+  csrPem: string | Uint8Array,
+  headers: Record<string, string> = {},
+): Promise<SignReply> {
+  const response = await fetch(signUrl, {
+    method: 'POST',
+    body: typeof csrPem === 'string' ? csrPem : Buffer.from(csrPem),
+    headers,
+  })
+  return { status: response.status, text: await response.text(), headers: response.headers }
+}
+
+export function certificatesOf(pem: string): X509Certificate[] {
+  return (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map(
+    (block) => new X509Certificate(block),
+  )
+}
+
+export function namesOf(certificate: X509Certificate | undefined): string[] {
+  return (certificate?.subjectAltName ?? '').split(', ').filter(Boolean).sort()
+}
