@@ -303,6 +303,8 @@ export type Plugin<K extends PluginKind = PluginKind, O extends Options = Option
   readonly name: string
   readonly meaning: string
   readonly options: O
+  /** An issuer that certifies without a challenge: a block that uses it needs no verification. */
+  readonly needsNoVerification?: boolean
   /** Rules between options, asked when the configuration is read. @throws Error with a sentence for the operator */
   check?(options: OptionValues<O>): void
   /** What it returns is disposed of at a reload and at the end, if it can be. */

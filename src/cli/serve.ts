@@ -5,6 +5,7 @@ import type { Daemon } from '../daemon.ts'
 import { createLog, type Log } from '../log.ts'
 import { createSystemdNotifier } from '../systemd-notify.ts'
 import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
+import { stopSignal } from './stop-signal.ts'
 
 /** `acmems serve [CONFIG...]` */
 export function serveCommand(): Command {
@@ -56,16 +57,4 @@ async function reload(daemon: Daemon, files: readonly string[], flags: ConfigFla
     const findings = error instanceof ConfigError ? error.findings.map(formatFinding) : undefined
     log.error('configuration not reloaded; the old one goes on', findings === undefined ? { error } : { findings })
   }
-}
-
-function stopSignal(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(signal, () => {
-        resolve(signal)
-        // Asked twice, it does not wait any longer.
-        process.once(signal, () => process.exit(1))
-      })
-    }
-  })
 }

@@ -101,8 +101,8 @@ export function resolveConfig(
         message: `[${sectionKey(section)}] has no domain, so it covers no name`,
       })
     }
-    const verification = values.verification ?? defaultVerification
-    if (verification === undefined && issuers.get(values.issuer ?? defaultIssuer)?.plugin.name === 'acme') {
+    const unproven = issuers.get(values.issuer ?? defaultIssuer)?.plugin.needsNoVerification === true
+    if (values.verification === undefined && defaultVerification === undefined && !unproven) {
       complain(
         section.origin,
         `[${sectionKey(section)}] names no verification, and the default is disabled (default-verification is empty)`,
@@ -118,9 +118,11 @@ export function resolveConfig(
           ? defaultIssuer
           : find(issuers, 'issuer', values.issuer, originOf(section, 'issuer')),
       verification:
-        values.verification === undefined
-          ? defaultVerification
-          : find(verifications, 'verification', values.verification, originOf(section, 'verification')),
+        values.verification !== undefined
+          ? find(verifications, 'verification', values.verification, originOf(section, 'verification'))
+          : unproven
+            ? undefined
+            : defaultVerification,
       storage:
         values.storage === undefined
           ? defaultStorage

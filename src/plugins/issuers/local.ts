@@ -29,6 +29,7 @@ export const localIssuer: Plugin<'issuer', typeof options> = {
   name: 'local',
   meaning: 'the embedded CA: no validation, trusted only where its root.pem is',
   options,
+  needsNoVerification: true,
   async create({ dir, lifetime, name }, context) {
     const folder = dir ?? join(context.stateFolder, context.section === 'default' ? 'ca' : `ca-${context.section}`)
     let loading: Promise<Authority> | undefined
