@@ -4,6 +4,7 @@ import { hmacCredential } from './auth/hmac.ts'
 import { ipCredential } from './auth/ip.ts'
 import { publicKeyCredential } from './auth/public-key.ts'
 import { http01Solver } from './challenges/http01.ts'
+import { dnsUpdateProvider } from './dns/dns-update.ts'
 import { acmeIssuer } from './issuers/acme-plugin.ts'
 import { localIssuer } from './issuers/local.ts'
 import { fileAccountKey } from './keys/file.ts'
@@ -18,6 +19,7 @@ export const builtinPlugins: readonly AnyPlugin[] = [
   publicKeyCredential,
   allCredential,
   http01Solver,
+  dnsUpdateProvider,
   fileAccountKey,
   acmeIssuer,
   localIssuer,

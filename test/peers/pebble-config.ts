@@ -6,6 +6,8 @@ export type PebbleOptions = {
   readonly httpPort?: number
   /** The port at which it asks for tls-alpn-01 answers; a free one otherwise. */
   readonly tlsPort?: number
+  /** `host:port` of the DNS that it asks, instead of challtestsrv. */
+  readonly dnsServer?: string
   /** Per cent of good nonces that it refuses. */
   readonly nonceReject?: number
   /** Per cent of valid authorizations that it puts into a new order again. */

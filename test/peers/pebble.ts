@@ -100,11 +100,15 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
   const configFile = join(folder, 'pebble.json')
   writeFileSync(configFile, renderPebbleConfig(options, ports, identity))
   const strict = options.strict === true ? ['-strict'] : []
-  const server = startChild(pebble.path, ['-config', configFile, '-dnsserver', `127.0.0.1:${dnsPort}`, ...strict], {
-    env: { ...pebble.env, ...makePebbleEnv(options) },
-    cwd: folder,
-    logFile: join(folder, 'pebble.log'),
-  })
+  const server = startChild(
+    pebble.path,
+    ['-config', configFile, '-dnsserver', options.dnsServer ?? `127.0.0.1:${dnsPort}`, ...strict],
+    {
+      env: { ...pebble.env, ...makePebbleEnv(options) },
+      cwd: folder,
+      logFile: join(folder, 'pebble.log'),
+    },
+  )
   cleanup.use(server)
 
   const post = async (path: string, body: Record<string, unknown>): Promise<void> => {

@@ -22,6 +22,7 @@ const PEERS = {
   openssl: { args: ['version'], version: /SSL ([\w.]+)/ },
   dash: { args: ['-c', ':'], version: undefined, package: 'dash' },
   bash: { args: ['--version'], version: /version ([\d.]+)/ },
+  named: { args: ['-v'], version: /BIND ([\d.]+)/ },
   busybox: { args: [], version: /BusyBox v([\d.]+)/ },
   perl: { args: ['-v'], version: /\(v([\d.]+)\)/ },
   'systemd-notify': { args: ['--version'], version: /systemd (\d+)/ },
