@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from './config/config.ts'
@@ -7,6 +8,7 @@ import { createHttpClient } from './http/http-client.ts'
 import { createIssuance } from './issuance/issue.ts'
 import { createListenerSet } from './listener-set.ts'
 import type { Log } from './log.ts'
+import { orderHolder, releaseDeadHolders } from './order-holder.ts'
 import type { Clock, HttpClient, IssuanceEvent, PluginContext } from './plugin-api.ts'
 import { createResponder } from './responder/responder.ts'
 import { createRuntime, type Runtime, type SetupFor } from './runtime.ts'
@@ -76,7 +78,9 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
 
   let runtime = await createRuntime(config, setupFor)
   const former: Runtime[] = []
-  const issuance = createIssuance(state.orders, randomUUID(), context)
+  const holder = orderHolder(hostname(), process.pid, randomUUID())
+  await releaseDeadHolders(state.orders, holder, isAlive)
+  const issuance = createIssuance(state.orders, holder, context)
   const tell = (event: IssuanceEvent) => setImmediate(() => void runtime.notify(event))
   const door = await createSignDoor({
     rules: () => runtime.rules,
@@ -156,4 +160,13 @@ async function httpClientFor(
 ): Promise<HttpClient> {
   if (caFile === undefined) return shared
   return stack.use(createHttpClient([...trusted, await readFile(caFile, 'utf8')]))
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
 }

@@ -4,7 +4,13 @@ import type { OrderRecords } from '../issuance/records.ts'
 import type { Progress } from '../plugin-api.ts'
 import type { Schema } from './schema.ts'
 
-export function orderRecords(db: Kysely<Schema>): OrderRecords {
+/** The same records, with what only a start needs: to let go of what a dead process holds. */
+export type StoredOrders = OrderRecords & {
+  holders(): Promise<string[]>
+  releaseHolder(holder: string): Promise<void>
+}
+
+export function orderRecords(db: Kysely<Schema>): StoredOrders {
   return {
     async claim(need, holder, nowMs, leaseUntilMs) {
       const row = {
@@ -57,6 +63,13 @@ export function orderRecords(db: Kysely<Schema>): OrderRecords {
         .where('need', '=', needId)
         .where('holder', '=', holder)
         .execute()
+    },
+    async holders() {
+      const rows = await db.selectFrom('orders').select('holder').distinct().where('holder', 'is not', null).execute()
+      return rows.map(({ holder }) => holder ?? '')
+    },
+    async releaseHolder(holder) {
+      await db.updateTable('orders').set({ holder: null, lease_until_ms: 0 }).where('holder', '=', holder).execute()
     },
   }
 }

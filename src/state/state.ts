@@ -3,11 +3,10 @@ import { dirname } from 'node:path'
 import { Kysely } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import { ensureDirectory } from '../durable-file.ts'
-import type { OrderRecords } from '../issuance/records.ts'
 import type { KeptCertificates } from '../plugin-api.ts'
 import { answerRecords, type StoredAnswers } from './answer-records.ts'
 import { certificateRecords } from './certificate-records.ts'
-import { orderRecords } from './order-records.ts'
+import { orderRecords, type StoredOrders } from './order-records.ts'
 import { migrations, type Schema } from './schema.ts'
 import { nodeSqliteDialect, openSqlite } from './sqlite-dialect.ts'
 
@@ -15,7 +14,7 @@ import { nodeSqliteDialect, openSqlite } from './sqlite-dialect.ts'
 export interface State extends AsyncDisposable {
   readonly answers: StoredAnswers
   readonly certificates: KeptCertificates
-  readonly orders: OrderRecords
+  readonly orders: StoredOrders
 }
 
 /**
