@@ -28,7 +28,9 @@ export function configReference(plugins: readonly AnyPlugin[]): ReferenceSection
       meaning: plugin.meaning,
       keys: keysOf(plugin.options),
     }))
-    if (kind.typed !== undefined) return types
+    if (types.length > 0) return types
+    if (kind.typed !== undefined)
+      return [{ section: `${title} type = <a plugin of yours>`, meaning: kind.meaning, keys: [] }]
     const credentials = kind.kind === 'auth' ? plugins.filter((plugin) => plugin.kind === 'credential') : []
     const who = credentials.flatMap((plugin) => keysOf(plugin.options))
     return [{ section: title, meaning: kind.meaning, keys: [...who, ...keysOf(kind.options)] }]
