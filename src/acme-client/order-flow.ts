@@ -1,6 +1,6 @@
 import type { Authorization } from '../acme/authorization.ts'
 import type { Challenge } from '../acme/challenge.ts'
-import { type Identifier, sameIdentifiers } from '../acme/identifier.ts'
+import { type Identifier, isWildcard, sameIdentifiers } from '../acme/identifier.ts'
 import type { Order } from '../acme/order.ts'
 import { describeProblem, type ProblemCode, problemCode, type Retry } from '../acme/problem.ts'
 
@@ -67,7 +67,7 @@ export function nextStep(
 ): Step {
   const { order, chainPem } = progress
   if (chainPem !== undefined) return cleanUpBefore(progress, { do: 'succeed', chainPem })
-  if (order === undefined) return { do: 'createOrder' }
+  if (order === undefined) return refuseUnprovable(asked, solvable) ?? { do: 'createOrder' }
   if (!sameIdentifiers(order.identifiers, asked)) {
     // RFC 8555 §7.1.3: an order's identifiers never change. These are not ours.
     return cleanUpBefore(
@@ -89,6 +89,22 @@ export function nextStep(
     default:
       return order satisfies never
   }
+}
+
+/** What no configured challenge can ever prove costs no order: wildcards need dns-01, addresses cannot have it (RFC 8738 §7). */
+function refuseUnprovable(asked: readonly Identifier[], solvable: readonly string[]): Step | undefined {
+  const needed = (identifier: Identifier) =>
+    identifier.type === 'ip' ? ['http-01', 'tls-alpn-01'] : isWildcard(identifier) ? ['dns-01'] : []
+  const unprovable = asked.find(
+    (identifier) => needed(identifier).length > 0 && !needed(identifier).some((type) => solvable.includes(type)),
+  )
+  if (unprovable === undefined) return undefined
+  const have = solvable.length === 0 ? 'none is configured' : `the configured verification is ${solvable.join(', ')}`
+  return failure(
+    'rejectedIdentifier',
+    `${unprovable.value} can be validated only by ${needed(unprovable).join(' or ')}; ${have}`,
+    'never',
+  )
 }
 
 function nextForPending(progress: OrderProgress, order: Order, solvable: readonly string[], nowMs: number): Step {

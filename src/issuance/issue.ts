@@ -134,16 +134,12 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
         const advance = await means.issuer.advance(grant, progress, resumed, issuerContext)
         if (advance.outcome === 'done') return advance.chain
         progress = advance.progress
+        // Having re-read after a failure is no success yet: what failed may fail again, and then more slowly.
+        if (!resumed) failures = 0
         resumed = false
-        await orders.save(
-          need.id,
-          holder,
-          progress,
-          clock.nowMs(),
-          clock.nowMs() + leaseMs + Math.max(0, (advance.notBeforeMs ?? 0) - clock.nowMs()),
-        )
+        const waitMs = Math.max(0, (advance.notBeforeMs ?? 0) - clock.nowMs())
+        await orders.save(need.id, holder, progress, clock.nowMs(), clock.nowMs() + leaseMs + waitMs)
         if (advance.notBeforeMs !== undefined) await waitUntil(advance.notBeforeMs, deadlineMs)
-        else failures = 0
       } catch (error) {
         failures += 1
         await waitBeforeRetry(asProblemError(error), failures, deadlineMs)
