@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { createHttpClient } from './http/http-client.ts'
 import { createIssuance } from './issuance/issue.ts'
@@ -39,14 +39,6 @@ export type DaemonParts = {
 const stopGraceMs = 10_000
 const mgmtLimits = { maxConnections: 2000, requestTimeoutMs: 9000 }
 const responderLimits = { maxConnections: 500, requestTimeoutMs: 5000 }
-
-export const systemClock: Clock = {
-  nowMs: () => Date.now(),
-  async sleep(ms, signal) {
-    signal.throwIfAborted()
-    await sleep(ms, undefined, { signal })
-  },
-}
 
 /** The composition root: the only place that sees every part. @throws Error when the server cannot start */
 export async function startDaemon(config: Config, parts: DaemonParts): Promise<Daemon> {

@@ -27,6 +27,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   config: ['acme', 'plugin-api', 'policy', 'plugins/address-range', 'plugins/option-values'],
   log: ['plugin-api'],
   'order-holder': ['state'],
+  clock: ['plugin-api'],
   'listener-set': ['plugin-api', 'http'],
   'systemd-notify': ['plugin-api'],
   runtime: ['acme', 'plugin-api', 'plugins', 'policy', 'sign', 'config'],
@@ -42,6 +43,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'log',
     'listener-set',
     'order-holder',
+    'clock',
     'runtime',
     'version',
   ],
@@ -53,6 +55,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'state',
     'http',
     'config',
+    'clock',
     'daemon',
     'log',
     'systemd-notify',
@@ -117,7 +120,7 @@ const homes: readonly { readonly what: RegExp; readonly home: RegExp; readonly n
   { what: /process\.env\b/, home: /^config\/environment\.ts$/, name: 'the environment' },
   {
     what: /\bDate\.now\(|\bsetTimeout\(|\bsetInterval\(|\bsetImmediate\(/,
-    home: /^(daemon|systemd-notify|http\/listener|http\/early-answer|cli\/.*)\.ts$/,
+    home: /^(clock|daemon|systemd-notify|http\/listener|http\/early-answer|cli\/.*)\.ts$/,
     name: 'time',
   },
   {

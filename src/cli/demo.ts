@@ -6,7 +6,6 @@ import { performance } from 'node:perf_hooks'
 import { promisify } from 'node:util'
 import { Command } from 'commander'
 import { loadConfig } from '../config/load.ts'
-import { startDaemon } from '../daemon.ts'
 import { createLog } from '../log.ts'
 import { builtinPlugins } from '../plugins/builtin.ts'
 import { hostLines } from './host-lines.ts'
@@ -39,6 +38,7 @@ async function demo(flags: Flags): Promise<void> {
   const folder = openFolder(flags.dir)
   const configFile = join(folder, 'acmems.ini')
   writeFileSync(configFile, demoConfig(folder, '127.0.0.1:0'))
+  const { startDaemon } = await import('../daemon.ts')
   const startedMs = performance.now()
   const config = await loadConfig({
     files: [configFile],
