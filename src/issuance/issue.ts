@@ -10,7 +10,8 @@ import type {
   PluginContext,
   Progress,
 } from '../plugin-api.ts'
-import { type Chain, ChainError, checkChain, parseChain } from '../x509/chain.ts'
+import { type Chain, ChainError, checkChain, checkValidity, parseChain } from '../x509/chain.ts'
+import { createCheckedChains } from './checked-chains.ts'
 import type { Need, OrderRecords } from './records.ts'
 import { renewalDueAtMs } from './renewal.ts'
 
@@ -46,6 +47,7 @@ const maxSteps = 1000
 export function createIssuance(orders: OrderRecords, holder: string, context: PluginContext): Issuance {
   const { clock, log } = context
   const running = new Map<string, Promise<CertificateRecord>>()
+  const checkedChains = createCheckedChains()
 
   async function issue(request: IssueRequest): Promise<CertificateRecord> {
     const kept = await findKept(request)
@@ -72,8 +74,8 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
     const pem = await means.storage.find(keptRequest(grant, postedBytes, means), context)
     if (pem === undefined) return undefined
     try {
-      const chain = parseChain(pem)
-      checkChain(chain, grant.csr, clock.nowMs())
+      const chain = checkedChains.check(pem, grant.csr)
+      checkValidity(chain, clock.nowMs())
       return { chain, fresh: clock.nowMs() < renewalDueAtMs(chain.leaf, means.storage.renewWithinMs) }
     } catch (error) {
       log.info('a kept certificate is of no use any more', {
@@ -106,7 +108,8 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
     try {
       const issued = await advanceToEnd(request, need, saved, deadlineMs)
       const chain = parseChain(issued.chainPem)
-      checkChain(chain, request.grant.csr, clock.nowMs())
+      checkChain(chain, request.grant.csr)
+      checkValidity(chain, clock.nowMs())
       await keep(request, chain)
       await orders.finish(need.id, holder)
       return { chain, source: 'issued' }

@@ -50,18 +50,16 @@ function readCertificate(der: Uint8Array): Certificate {
 }
 
 /**
- * Checks that a chain answers the need: the request's key, exactly its names, valid now, every link signed by the next.
+ * Checks that a chain answers the need: the request's key, exactly its names, every link signed by the next.
  * @throws ChainError
  */
-export function checkChain(chain: Chain, need: ChainNeed, nowMs: number): void {
+export function checkChain(chain: Chain, need: ChainNeed): void {
   const { leaf, issuers } = chain
   const spkiDer = leaf.x509.publicKey.export({ type: 'spki', format: 'der' })
   if (createHash('sha256').update(spkiDer).digest('hex') !== need.publicKeyHash)
     throw new ChainError('the certificate is for another key')
   if (!sameIdentifiers(leaf.identifiers, need.identifiers))
     throw new ChainError('the certificate has other names than asked for')
-  if (leaf.notAfterMs <= nowMs) throw new ChainError('the certificate has expired')
-  if (leaf.notBeforeMs > nowMs + clockToleranceMs) throw new ChainError('the certificate is not valid yet')
   for (const [index, issuer] of issuers.entries()) {
     const subject = index === 0 ? leaf : issuers[index - 1]
     if (
@@ -72,4 +70,10 @@ export function checkChain(chain: Chain, need: ChainNeed, nowMs: number): void {
       throw new ChainError('a certificate of the chain was not issued by the one after it')
     }
   }
+}
+
+/** @throws ChainError unless the leaf is valid now; an hour of the clocks' disagreement is forgiven at its beginning */
+export function checkValidity({ leaf }: Chain, nowMs: number): void {
+  if (leaf.notAfterMs <= nowMs) throw new ChainError('the certificate has expired')
+  if (leaf.notBeforeMs > nowMs + clockToleranceMs) throw new ChainError('the certificate is not valid yet')
 }
