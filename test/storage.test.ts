@@ -1,5 +1,6 @@
 // Kept certificates: found again, taken over, never withheld, never the wrong ones.
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -146,4 +147,28 @@ ${auth}`)
   const first = await postCsr(acmems.signUrl, csr)
   assert.equal(first.status, 200, first.text)
   assert.equal((await postCsr(acmems.signUrl, csr)).text, first.text)
+})
+
+test('a full disk: kept certificates are answered, nothing new is begun, and it goes on without a restart', async (t) => {
+  using folder = makeTempFolder('full')
+  const disk = join(folder.path, 'disk')
+  mkdirSync(disk)
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'tmpfs', disk])
+  if (mounted.status !== 0) return t.skip('a small disk could not be mounted here (needs root)')
+  try {
+    await using acmems = await startAcmems(
+      `[account]\ntype = local\ndir = ${join(folder.path, 'ca')}\n[state]\nurl = sqlite:${disk}/state.db\n${auth}`,
+    )
+    const [kept, fresh] = [makeCsr({ names: ['a.lab.test'] }), makeCsr({ names: ['b.lab.test'] })]
+    const before = await postCsr(acmems.signUrl, kept)
+    const filler = join(disk, 'filler')
+    spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=1k'])
+    assert.equal((await postCsr(acmems.signUrl, kept)).text, before.text)
+    const refused = await postCsr(acmems.signUrl, fresh)
+    assert.deepEqual([refused.status, refused.headers.get('retry-after') !== null], [503, true], refused.text)
+    rmSync(filler)
+    assert.equal((await postCsr(acmems.signUrl, fresh)).status, 200)
+  } finally {
+    spawnSync('umount', [disk])
+  }
 })

@@ -89,7 +89,7 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
   async function obtain(request: IssueRequest, need: Need): Promise<CertificateRecord> {
     const deadlineMs = clock.nowMs() + patienceMs
     for (;;) {
-      const record = await orders.claim(need, holder, clock.nowMs(), clock.nowMs() + leaseMs)
+      const record = await writing(orders.claim(need, holder, clock.nowMs(), clock.nowMs() + leaseMs))
       if (record !== undefined) return await work(request, need, record.progress, deadlineMs)
       // Another process on this state works on the same need: its result will be kept for both of us.
       if (clock.nowMs() >= deadlineMs) throw busy('another server is still working on this certificate')
@@ -111,14 +111,26 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
       checkChain(chain, request.grant.csr)
       checkValidity(chain, clock.nowMs())
       await keep(request, chain)
-      await orders.finish(need.id, holder)
+      await letGo(need, true)
       return { chain, source: 'issued' }
     } catch (error) {
       const problem = error instanceof ChainError ? wrongChain(error) : asProblemError(error)
       const spent = problem.retry.when === 'never' || problem.retry.when === 'newOrder'
-      if (spent && !context.signal.aborted) await orders.finish(need.id, holder)
-      else await orders.release(need.id, holder, clock.nowMs())
+      await letGo(need, spent && !context.signal.aborted)
       throw problem
+    }
+  }
+
+  /** The outcome is there already: a state that cannot be written now must not hide it. The lease ends by itself. */
+  async function letGo(need: Need, finished: boolean): Promise<void> {
+    try {
+      if (finished) await orders.finish(need.id, holder)
+      else await orders.release(need.id, holder, clock.nowMs())
+    } catch (error) {
+      log.error('the state could not be written; this order is looked at again the next time', {
+        names: need.names,
+        error,
+      })
     }
   }
 
@@ -141,7 +153,7 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
         if (!resumed) failures = 0
         resumed = false
         const waitMs = Math.max(0, (advance.notBeforeMs ?? 0) - clock.nowMs())
-        await orders.save(need.id, holder, progress, clock.nowMs(), clock.nowMs() + leaseMs + waitMs)
+        await writing(orders.save(need.id, holder, progress, clock.nowMs(), clock.nowMs() + leaseMs + waitMs))
         if (advance.notBeforeMs !== undefined) await waitUntil(advance.notBeforeMs, deadlineMs)
       } catch (error) {
         failures += 1
@@ -216,6 +228,18 @@ function needOf({ grant, means }: IssueRequest): Need {
 
 function namesOf(grant: Grant): string[] {
   return grant.csr.identifiers.map(({ value }) => value)
+}
+
+/** Nothing is begun that could not be remembered: without a state that can be written there is no order. */
+async function writing<T>(write: Promise<T>): Promise<T> {
+  try {
+    return await write
+  } catch (cause) {
+    throw new ProblemError('serverInternal', 'the state cannot be written here; ask again later', {
+      retry: { when: 'backoff' },
+      cause,
+    })
+  }
 }
 
 function busy(reason: string): ProblemError {

@@ -99,13 +99,15 @@ export async function createSignDoor(parts: SignParts): Promise<RequestListener>
     const headers = { ...answer.headers, 'x-request-id': requestId }
     if (request.complete) send(response, answer, headers)
     else answerEarly(request, response, answer.status, answer.text, headers)
-    parts.log.info('request', {
+    const line = {
       requestId,
       client: head.remoteAddress,
       status: answer.status,
       ...answer.log,
       durationMs: parts.clock.nowMs() - startedMs,
-    })
+    }
+    if (answer.status >= 500) parts.log.warn('request', line)
+    else parts.log.info('request', line)
   }
 
   /** Everything that is clear before the body: who cannot be let in, or sends what cannot be taken, is not read. */

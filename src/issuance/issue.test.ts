@@ -1,0 +1,679 @@
+// The one pipeline over records, an issuer, a storage and a clock that are values.
+import assert from 'node:assert/strict'
+import {
+  createHash,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  X509Certificate,
+} from 'node:crypto'
+import { test } from 'node:test'
+import { parseDnsName } from '../acme/identifier.ts'
+import { ProblemError, type Retry } from '../acme/problem.ts'
+import type {
+  Advance,
+  CertificateStorage,
+  Clock,
+  Grant,
+  IssuedChain,
+  Issuer,
+  KeptRequest,
+  LogFields,
+  PluginContext,
+  Progress,
+} from '../plugin-api.ts'
+import { authorize } from '../policy/authorize.ts'
+import type { Block } from '../policy/block.ts'
+import { buildCertificate } from '../x509/certificate-builder.ts'
+import { parseChain } from '../x509/chain.ts'
+import type { Csr } from '../x509/csr.ts'
+import { formatPem } from '../x509/pem.ts'
+import { createIssuance, type Issuance } from './issue.ts'
+import type { OrderRecord, OrderRecords } from './records.ts'
+
+const hourMs = 3_600_000
+const dayMs = 24 * hourMs
+const startMs = Date.UTC(2026, 10, 21)
+
+// certificates -----------------------------------------------------------------------------------
+
+const makeKey = (): KeyObject => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+const validity = { notBeforeMs: startMs - 400 * dayMs, notAfterMs: startMs + 4000 * dayMs }
+
+function makeAuthority() {
+  const key = makeKey()
+  const der = buildCertificate({
+    ...{ kind: 'authority', commonName: 'test CA', publicKey: createPublicKey(key), issuer: { key }, ...validity },
+    serial: randomBytes(16),
+  })
+  return { key, certificate: new X509Certificate(der), pem: formatPem('CERTIFICATE', der) }
+}
+
+const authority = makeAuthority()
+const stranger = makeAuthority()
+const hostKey = makeKey()
+const otherKey = makeKey()
+
+function makeCsr(name: string, key = hostKey): Csr {
+  const publicKey = createPublicKey(key)
+  const spkiDer = publicKey.export({ type: 'spki', format: 'der' })
+  return {
+    der: Buffer.from(`request for ${name}`),
+    identifiers: [parseDnsName(name)],
+    publicKey,
+    publicKeyHash: createHash('sha256').update(spkiDer).digest('hex'),
+  }
+}
+
+type Leaf = { readonly name?: string; readonly key?: KeyObject; readonly fromMs?: number; readonly toMs?: number }
+
+/** A chain of leaf and CA, good for www.example.org for 90 days from the start unless told otherwise. */
+function makeChain({
+  name = 'www.example.org',
+  key = hostKey,
+  fromMs = startMs,
+  toMs = startMs + 90 * dayMs,
+}: Leaf = {}): string {
+  const der = buildCertificate({
+    ...{ kind: 'leaf', identifiers: [parseDnsName(name)], publicKey: createPublicKey(key), issuer: authority },
+    ...{ notBeforeMs: fromMs, notAfterMs: toMs, serial: randomBytes(16) },
+  })
+  return `${formatPem('CERTIFICATE', der)}\n${authority.pem}`
+}
+
+function serialOf(chainPem: string): string {
+  return parseChain(chainPem).leaf.serial
+}
+
+// the world --------------------------------------------------------------------------------------
+
+type Log = { readonly level: string; readonly message: string; readonly fields: LogFields | undefined }
+
+/** Sleeping moves the time, so nothing here takes any. */
+function createClock(): Clock & { nowAtMs: number; readonly sleepsMs: number[] } {
+  const clock = {
+    nowAtMs: startMs,
+    sleepsMs: [] as number[],
+    nowMs: () => clock.nowAtMs,
+    async sleep(ms: number, signal: AbortSignal) {
+      signal.throwIfAborted()
+      clock.sleepsMs.push(ms)
+      clock.nowAtMs += ms
+    },
+  }
+  return clock
+}
+
+type Row = { progress: Progress | undefined; attempts: number; holder: string | undefined; leaseUntilMs: number }
+
+/** What state/ does, and what it was asked. */
+function createRecords() {
+  const rows = new Map<string, Row>()
+  const calls: string[] = []
+  let fail: { readonly on: string; readonly error: Error } | undefined
+  const note = (call: string) => {
+    calls.push(call)
+    if (fail?.on === call) throw fail.error
+  }
+  const held = (needId: string, holder: string) => {
+    const row = rows.get(needId)
+    return row?.holder === holder ? row : undefined
+  }
+  const records: OrderRecords = {
+    async claim(need, holder, nowMs, leaseUntilMs): Promise<OrderRecord | undefined> {
+      note('claim')
+      const row = rows.get(need.id)
+      if (row !== undefined && row.leaseUntilMs > nowMs) return undefined
+      const attempts = (row?.attempts ?? 0) + 1
+      rows.set(need.id, { progress: row?.progress, attempts, holder, leaseUntilMs })
+      return { need, progress: row?.progress, attempts }
+    },
+    async save(needId, holder, progress, _nowMs, leaseUntilMs) {
+      note('save')
+      const row = held(needId, holder)
+      if (row === undefined) throw new Error('the lease on the order was lost')
+      Object.assign(row, { progress, leaseUntilMs })
+    },
+    async finish(needId, holder) {
+      note('finish')
+      if (held(needId, holder) !== undefined) rows.delete(needId)
+    },
+    async release(needId, holder) {
+      note('release')
+      const row = held(needId, holder)
+      if (row !== undefined) Object.assign(row, { holder: undefined, leaseUntilMs: 0 })
+    },
+  }
+  return {
+    ...{ records, rows, calls },
+    failOn: (on: string, error: Error) => {
+      fail = { on, error }
+    },
+  }
+}
+
+/** Keeps by request; `keep` can be made to fail, `find` to be slow. */
+function createStorage(kept?: string) {
+  const chains = new Map<string, string>()
+  const keyOf = (request: KeptRequest) =>
+    `${request.issuerKey} ${request.profile} ${Buffer.from(request.csr.der).toString()}`
+  const seen = { finds: 0, keeps: 0 }
+  let first = kept
+  const storage: CertificateStorage = {
+    async find(request) {
+      seen.finds += 1
+      if (first !== undefined) chains.set(keyOf(request), first)
+      first = undefined
+      return chains.get(keyOf(request))
+    },
+    async keep(request, chainPem) {
+      seen.keeps += 1
+      chains.set(keyOf(request), chainPem)
+    },
+  }
+  return { storage, seen, chains }
+}
+
+type Call = { readonly progress: Progress | undefined; readonly resumed: boolean }
+type Steps = (call: Call, nth: number) => Advance | Promise<Advance>
+
+const done = (chainPem = makeChain()): Advance => ({
+  outcome: 'done',
+  chain: { chainPem, alternatesPem: [] } satisfies IssuedChain,
+})
+const again = (progress: Progress, notBeforeMs?: number): Advance =>
+  notBeforeMs === undefined ? { outcome: 'again', progress } : { outcome: 'again', progress, notBeforeMs }
+const failed = (when: 'never' | 'newOrder' | 'backoff', code: 'connection' | 'serverInternal' = 'connection') =>
+  new ProblemError(code, 'the CA says no', { retry: { when } })
+
+function createIssuer(steps: Steps, key = 'test CA') {
+  const calls: Call[] = []
+  const issuer: Issuer = {
+    key,
+    async advance(_grant, progress, resumed) {
+      const call = { progress, resumed }
+      calls.push(call)
+      return steps(call, calls.length - 1)
+    },
+  }
+  return { issuer, calls }
+}
+
+function createWorld(orders = createRecords(), holder = 'me', clock = createClock()) {
+  const logs: Log[] = []
+  const abort = new AbortController()
+  const log = (level: string) => (message: string, fields?: LogFields) => {
+    logs.push({ level, message, fields })
+  }
+  const context: PluginContext = {
+    ...{ signal: abort.signal, clock, randomBytes: () => new Uint8Array([128]) },
+    log: { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') },
+    http: { request: () => Promise.reject(new Error('no network here')) },
+  }
+  return { clock, orders, logs, abort, issuance: createIssuance(orders.records, holder, context) }
+}
+
+const block: Block = {
+  ...{ name: 'web', credentials: [], covers: () => true, maxNames: 100 },
+  ...{ issuer: 'default', verification: undefined, storage: 's', profile: undefined },
+}
+
+function grantFor(csr: Csr, profile?: string): Grant {
+  const decision = authorize({ remoteAddress: '192.0.2.9', blocks: ['web'] }, csr, [{ ...block, profile }])
+  assert.ok(decision.allowed)
+  return decision.grant
+}
+
+type Ask = {
+  readonly csr?: Csr
+  readonly profile?: string
+  readonly posted?: string
+  readonly issuer: Issuer
+  readonly storage?: CertificateStorage
+}
+
+function ask(
+  issuance: Issuance,
+  { csr = makeCsr('www.example.org'), profile, posted = 'posted', issuer, storage = createStorage().storage }: Ask,
+) {
+  const means = { issuer, storage, solvers: [] }
+  return issuance.issue({ grant: grantFor(csr, profile), postedBytes: Buffer.from(posted), means })
+}
+
+async function failureOf(attempt: Promise<unknown>): Promise<ProblemError> {
+  const error = await attempt.then(
+    () => assert.fail('it should have failed'),
+    (reason: unknown) => reason,
+  )
+  assert.ok(error instanceof ProblemError, String(error))
+  return error
+}
+
+// the plain way ----------------------------------------------------------------------------------
+
+test('a certificate is issued, kept, and nothing of the order is left', async () => {
+  const { issuance, orders } = createWorld()
+  const { issuer, calls } = createIssuer((_call, nth) => (nth < 2 ? again({ nth }) : done()))
+  const { storage, chains } = createStorage()
+  const record = await ask(issuance, { issuer, storage })
+  assert.equal(record.source, 'issued')
+  assert.deepEqual([...chains.values()], [record.chain.pem])
+  assert.deepEqual(calls, [
+    { progress: undefined, resumed: false },
+    { progress: { nth: 0 }, resumed: false },
+    { progress: { nth: 1 }, resumed: false },
+  ])
+  assert.deepEqual(orders.calls, ['claim', 'save', 'save', 'finish'])
+  assert.equal(orders.rows.size, 0)
+  assert.equal(issuance.inFlight, 0)
+})
+
+test('every step is saved before the next is asked for', async () => {
+  const { issuance, orders } = createWorld()
+  const { issuer } = createIssuer(({ progress }, nth) => {
+    assert.deepEqual(
+      [...orders.rows.values()].map((row) => row.progress),
+      [progress],
+    )
+    return nth < 4 ? again({ nth }) : done()
+  })
+  assert.equal((await ask(issuance, { issuer })).source, 'issued')
+})
+
+test('a step that says when is not followed earlier', async () => {
+  const { issuance, clock } = createWorld()
+  const { issuer } = createIssuer((_call, nth) => {
+    if (nth === 0) return again({}, startMs + 5000)
+    assert.ok(clock.nowMs() >= startMs + 5000, `asked after ${clock.nowMs() - startMs} ms`)
+    return done()
+  })
+  await ask(issuance, { issuer })
+})
+
+// single flight ----------------------------------------------------------------------------------
+
+test('two at once: one run of the issuer, one certificate for both', async () => {
+  const { issuance } = createWorld()
+  const { issuer, calls } = createIssuer(() => done())
+  const { storage } = createStorage()
+  const both = [
+    ask(issuance, { issuer, storage }),
+    ask(issuance, { issuer, storage, posted: 'the same, posted otherwise' }),
+  ]
+  const [first, second] = await Promise.all(both)
+  assert.equal(calls.length, 1)
+  assert.equal(first?.chain.pem, second?.chain.pem)
+})
+
+test('two at once that fail, fail both, and the next one tries anew', async () => {
+  const { issuance } = createWorld()
+  const { issuer, calls } = createIssuer((_call, nth) => {
+    if (nth === 0) throw failed('newOrder')
+    return done()
+  })
+  const results = await Promise.allSettled([ask(issuance, { issuer }), ask(issuance, { issuer })])
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ['rejected', 'rejected'],
+  )
+  assert.equal(calls.length, 1)
+  assert.equal((await ask(issuance, { issuer })).source, 'issued')
+})
+
+test('another request, issuer or profile is another need', async () => {
+  const { issuance } = createWorld()
+  const { issuer, calls } = createIssuer(() => done())
+  const staging = createIssuer(() => done(), 'staging')
+  const other = createIssuer(() => done(makeChain({ name: 'b.example.org' })))
+  await Promise.all([
+    ask(issuance, { issuer }),
+    ask(issuance, { issuer, profile: 'shortlived' }),
+    ask(issuance, { issuer: staging.issuer }),
+    ask(issuance, { issuer: other.issuer, csr: makeCsr('b.example.org') }),
+  ])
+  assert.deepEqual([calls.length, staging.calls.length, other.calls.length], [2, 1, 1])
+})
+
+test('who looked before the other kept, and asks after it finished, orders nothing', async () => {
+  const { issuance } = createWorld()
+  const { issuer, calls } = createIssuer(() => done())
+  const { storage, seen } = createStorage()
+  const gate = Promise.withResolvers<void>()
+  const slow: CertificateStorage = {
+    ...storage,
+    async find(request, context) {
+      const found = await storage.find(request, context)
+      // The second one has looked, and is slow to hear what it saw.
+      if (seen.finds === 2) await gate.promise
+      return found
+    },
+  }
+  const first = ask(issuance, { issuer, storage: slow })
+  const second = ask(issuance, { issuer, storage: slow })
+  const issued = await first
+  gate.resolve()
+  assert.equal((await second).chain.pem, issued.chain.pem)
+  assert.equal(calls.length, 1)
+})
+
+// what is kept -----------------------------------------------------------------------------------
+
+test('kept and fresh: answered, and nobody is asked', async () => {
+  const kept = makeChain()
+  const { issuance, orders } = createWorld()
+  const { issuer, calls } = createIssuer(() => done())
+  const record = await ask(issuance, { issuer, storage: createStorage(kept).storage })
+  assert.equal(record.source, 'kept')
+  assert.equal(record.chain.leaf.serial, serialOf(kept))
+  assert.deepEqual([calls, orders.calls], [[], []])
+})
+
+test('kept and due: renewed', async () => {
+  const { issuance } = createWorld()
+  const { issuer } = createIssuer(() => done())
+  const { storage } = createStorage(makeChain({ fromMs: startMs - 80 * dayMs, toMs: startMs + 10 * dayMs }))
+  assert.equal((await ask(issuance, { issuer, storage })).source, 'issued')
+  assert.equal((await ask(issuance, { issuer, storage })).source, 'kept')
+})
+
+test("renew-within is the operator's", async () => {
+  const { issuance } = createWorld()
+  const { issuer } = createIssuer(() => done())
+  const kept = makeChain({ fromMs: startMs - 10 * dayMs, toMs: startMs + 80 * dayMs })
+  const early = { ...createStorage(kept).storage, renewWithinMs: 85 * dayMs }
+  const late = { ...createStorage(kept).storage, renewWithinMs: 79 * dayMs }
+  assert.equal((await ask(issuance, { issuer, storage: late })).source, 'kept')
+  assert.equal((await ask(issuance, { issuer, storage: early })).source, 'issued')
+})
+
+test('kept, due, and renewing fails: the good one is the answer, and the log says why', async () => {
+  const kept = makeChain({ fromMs: startMs - 80 * dayMs, toMs: startMs + 10 * dayMs })
+  for (const error of [failed('never'), failed('newOrder'), failed('backoff'), new Error('unforeseen')]) {
+    const { issuance, logs } = createWorld()
+    const { issuer } = createIssuer(() => {
+      throw error
+    })
+    const record = await ask(issuance, { issuer, storage: createStorage(kept).storage })
+    assert.deepEqual([record.source, record.chain.leaf.serial], ['kept', serialOf(kept)])
+    assert.ok(logs.some(({ level }) => level === 'warn'))
+  }
+})
+
+test('what must not be handed out is no answer, whatever the CA does', async () => {
+  const useless: Readonly<Record<string, string>> = {
+    expired: makeChain({ fromMs: startMs - 90 * dayMs, toMs: startMs - 1 }),
+    'not valid yet': makeChain({ fromMs: startMs + 2 * hourMs }),
+    'for another key': makeChain({ key: otherKey }),
+    'for another name': makeChain({ name: 'b.example.org' }),
+    'cut off': makeChain().slice(0, -200),
+    garbage: 'garbage',
+    empty: '',
+  }
+  for (const [what, kept] of Object.entries(useless)) {
+    const { issuance } = createWorld()
+    const { issuer } = createIssuer(() => {
+      throw failed('never')
+    })
+    await failureOf(ask(issuance, { issuer, storage: createStorage(kept).storage })).catch(() => assert.fail(what))
+  }
+})
+
+test('a disk that refuses a new certificate keeps it from nobody', async () => {
+  const { issuance, logs, orders } = createWorld()
+  const { issuer } = createIssuer(() => done())
+  const storage: CertificateStorage = {
+    find: async () => undefined,
+    keep: () => Promise.reject(Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })),
+  }
+  assert.equal((await ask(issuance, { issuer, storage })).source, 'issued')
+  assert.ok(logs.some(({ level }) => level === 'error'))
+  assert.equal(orders.rows.size, 0)
+})
+
+test('nor does a state that cannot be told that all is done', async () => {
+  const { issuance, orders } = createWorld()
+  orders.failOn('finish', new Error('database is locked'))
+  const { issuer } = createIssuer(() => done())
+  const { storage, seen } = createStorage()
+  assert.equal((await ask(issuance, { issuer, storage })).source, 'issued')
+  assert.equal(seen.keeps, 1)
+})
+
+// what an issuer sends ---------------------------------------------------------------------------
+
+test('a chain that does not answer the request is refused and not kept', async () => {
+  const leaf = makeChain().split('\n\n')[0] ?? ''
+  const wrong: Readonly<Record<string, string>> = {
+    'another key': makeChain({ key: otherKey }),
+    'another name': makeChain({ name: 'b.example.org' }),
+    expired: makeChain({ fromMs: startMs - 90 * dayMs, toMs: startMs - 1 }),
+    'not valid yet': makeChain({ fromMs: startMs + 2 * hourMs }),
+    "another CA's link": `${leaf}\n\n${stranger.pem}`,
+    'something beside certificates': `${makeChain()}\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n`,
+    'cut off': makeChain().slice(0, -200),
+    'no certificate': '<html>',
+  }
+  for (const [what, chainPem] of Object.entries(wrong)) {
+    const { issuance, orders } = createWorld()
+    const { issuer } = createIssuer(() => done(chainPem))
+    const { storage, seen } = createStorage()
+    const error = await failureOf(ask(issuance, { issuer, storage }))
+    assert.deepEqual([error.code, error.retry, seen.keeps], ['serverInternal', { when: 'newOrder' }, 0], what)
+    assert.match(error.message, /cannot be used/)
+    assert.equal(orders.rows.size, 0, 'this order will never give another chain')
+  }
+})
+
+// failures and resuming --------------------------------------------------------------------------
+
+test('a step that failed is told so, with what was saved last', async () => {
+  const { issuance } = createWorld()
+  const { issuer, calls } = createIssuer((_call, nth) => {
+    if (nth === 1 || nth === 2) throw failed('backoff')
+    return nth < 5 ? again({ nth }) : done()
+  })
+  await ask(issuance, { issuer })
+  assert.deepEqual(calls, [
+    { progress: undefined, resumed: false },
+    { progress: { nth: 0 }, resumed: false },
+    { progress: { nth: 0 }, resumed: true },
+    { progress: { nth: 0 }, resumed: true },
+    { progress: { nth: 3 }, resumed: false },
+    { progress: { nth: 4 }, resumed: false },
+  ])
+})
+
+test('a failure that no repeating helps ends at once, and the order is given up', async () => {
+  for (const when of ['never', 'newOrder'] as const) {
+    const { issuance, orders, clock } = createWorld()
+    const error = failed(when)
+    const { issuer, calls } = createIssuer((_call, nth) => {
+      if (nth === 0) return again({ order: 1 })
+      throw error
+    })
+    assert.equal(await failureOf(ask(issuance, { issuer })), error)
+    assert.equal(calls.length, 2)
+    assert.deepEqual([orders.rows.size, clock.sleepsMs], [0, []])
+  }
+})
+
+test('what may pass is tried a few times, ever more slowly, and then kept for the next one who asks', async () => {
+  const { issuance, orders, clock } = createWorld()
+  const { issuer, calls } = createIssuer((_call, nth) => {
+    if (nth === 0) return again({ order: 1 })
+    throw failed('backoff', 'serverInternal')
+  })
+  const error = await failureOf(ask(issuance, { issuer }))
+  assert.deepEqual(error.retry, { when: 'backoff' })
+  assert.ok(calls.length > 3 && calls.length < 12, `${calls.length} tries`)
+  assert.deepEqual(
+    clock.sleepsMs,
+    [...clock.sleepsMs].sort((a, b) => a - b),
+  )
+  assert.ok(clock.sleepsMs.every((ms) => ms > 0))
+  const [row] = orders.rows.values()
+  assert.deepEqual([row?.progress, row?.holder, row?.leaseUntilMs], [{ order: 1 }, undefined, 0])
+})
+
+test('a CA that fails at every second request is not asked for ever', async () => {
+  const { issuance } = createWorld()
+  const { issuer, calls } = createIssuer(({ resumed }) => {
+    // Re-reading works, what comes after it never does.
+    if (resumed) return again({ order: 1 })
+    throw failed('backoff', 'serverInternal')
+  })
+  await failureOf(ask(issuance, { issuer }))
+  assert.ok(calls.length <= 20, `${calls.length} requests`)
+})
+
+test('a short Retry-After is waited for, a long one is passed on', async () => {
+  const attempt = async (waitMs: number) => {
+    const { issuance, clock, orders } = createWorld()
+    const retry: Retry = { when: 'notBefore', atMs: startMs + waitMs }
+    const { issuer } = createIssuer((_call, nth) => {
+      if (nth === 0) throw new ProblemError('rateLimited', 'too many', { retry })
+      assert.ok(clock.nowMs() >= startMs + waitMs, 'too early')
+      return done()
+    })
+    const result = await ask(issuance, { issuer }).catch((error: unknown) => error)
+    return { result, clock, orders }
+  }
+  const short = await attempt(5000)
+  assert.ok(!(short.result instanceof Error))
+  const long = await attempt(hourMs)
+  assert.ok(long.result instanceof ProblemError && long.result.code === 'rateLimited')
+  assert.deepEqual(long.result.retry, { when: 'notBefore', atMs: startMs + hourMs })
+  assert.equal(long.clock.nowMs(), startMs, 'the caller does not wait in vain')
+  assert.equal(long.orders.rows.size, 1)
+})
+
+test('what nobody foresaw says nothing about itself', async () => {
+  const { issuance } = createWorld()
+  const { issuer } = createIssuer(() => {
+    throw new TypeError('secret is not a function')
+  })
+  const error = await failureOf(ask(issuance, { issuer }))
+  assert.equal(error.code, 'serverInternal')
+  assert.doesNotMatch(error.message, /secret/)
+})
+
+test('an issuer that never ends is ended', async () => {
+  const { issuance } = createWorld()
+  const { issuer, calls } = createIssuer((_call, nth) => again({ nth }))
+  await failureOf(ask(issuance, { issuer }))
+  assert.ok(calls.length <= 5000, `${calls.length} steps`)
+})
+
+test('a CA that takes long: the caller is told to come back, and the order goes on from there', async () => {
+  const { issuance, orders, clock } = createWorld()
+  const { issuer } = createIssuer(() => again({ order: 1 }, clock.nowMs() + 10_000))
+  const error = await failureOf(ask(issuance, { issuer }))
+  assert.deepEqual([error.code, error.retry], ['serverInternal', { when: 'backoff' }])
+  const waitedMs = clock.nowMs() - startMs
+  assert.ok(waitedMs >= 60_000 && waitedMs <= 300_000, `${waitedMs} ms`)
+  const [row] = orders.rows.values()
+  assert.deepEqual(row?.progress, { order: 1 })
+  const next = createIssuer(() => done())
+  assert.equal((await ask(issuance, { issuer: next.issuer })).source, 'issued')
+  assert.deepEqual(next.calls, [{ progress: { order: 1 }, resumed: true }])
+})
+
+test('a process that dies at any step: the next one goes on from what was saved, told that it resumes', async () => {
+  const steps = 5
+  for (let diesAt = 0; diesAt <= steps; diesAt++) {
+    const orders = createRecords()
+    const dying = createWorld(orders, 'dying')
+    const reached = Promise.withResolvers<void>()
+    const dead = createIssuer((_call, nth): Advance | Promise<Advance> => {
+      if (nth < diesAt) return again({ nth })
+      reached.resolve()
+      return new Promise<never>(() => undefined)
+    })
+    // Never settles: nobody is there any more to hear of it.
+    ask(dying.issuance, { issuer: dead.issuer }).catch(() => undefined)
+    await reached.promise
+    const next = createWorld(orders, 'next', createClock())
+    next.clock.nowAtMs = startMs + hourMs
+    const alive = createIssuer((_call, nth) => (nth === 0 ? again({ reread: true }) : done()))
+    assert.equal((await ask(next.issuance, { issuer: alive.issuer })).source, 'issued')
+    const expected = diesAt === 0 ? undefined : { nth: diesAt - 1 }
+    assert.deepEqual(alive.calls[0], { progress: expected, resumed: diesAt > 0 }, `after ${diesAt} steps`)
+    assert.equal(orders.rows.size, 0)
+  }
+})
+
+test('a server that stops lets go and keeps the progress', async () => {
+  const { issuance, orders, abort } = createWorld()
+  const { issuer } = createIssuer((_call, nth) => {
+    if (nth === 0) return again({ order: 1 })
+    abort.abort(new Error('the server is stopping'))
+    throw failed('never')
+  })
+  await failureOf(ask(issuance, { issuer }))
+  const [row] = orders.rows.values()
+  assert.deepEqual([row?.progress, row?.leaseUntilMs], [{ order: 1 }, 0])
+})
+
+// other processes --------------------------------------------------------------------------------
+
+test("while another holder's lease lasts, its certificate is waited for", async () => {
+  const orders = createRecords()
+  const { storage } = createStorage()
+  const other = createWorld(orders, 'other')
+  const me = createWorld(orders, 'me')
+  const gate = Promise.withResolvers<void>()
+  const theirs = createIssuer(async () => {
+    await gate.promise
+    return done()
+  })
+  const mine = createIssuer(() => done())
+  const first = ask(other.issuance, { issuer: theirs.issuer, storage })
+  while (!orders.calls.includes('claim')) await Promise.resolve()
+  const second = ask(me.issuance, { issuer: mine.issuer, storage })
+  while (me.clock.sleepsMs.length < 3) await Promise.resolve()
+  gate.resolve()
+  assert.equal((await second).chain.pem, (await first).chain.pem)
+  assert.deepEqual([mine.calls.length, theirs.calls.length], [0, 1])
+})
+
+test("when another holder's lease has ended, its order is gone on with", async () => {
+  const orders = createRecords()
+  const need = createWorld(orders, 'other')
+  const theirs = createIssuer((_call, nth): Advance | Promise<Advance> =>
+    nth === 0 ? again({ order: 7 }) : new Promise<never>(() => undefined),
+  )
+  ask(need.issuance, { issuer: theirs.issuer }).catch(() => undefined)
+  while (theirs.calls.length < 2) await Promise.resolve()
+  const me = createWorld(orders, 'me')
+  const mine = createIssuer(() => done())
+  assert.equal((await ask(me.issuance, { issuer: mine.issuer })).source, 'issued')
+  assert.deepEqual(mine.calls, [{ progress: { order: 7 }, resumed: true }])
+  const waitedMs = me.clock.nowMs() - startMs
+  assert.ok(waitedMs >= 50_000, `taken over after ${waitedMs} ms`)
+})
+
+test('another holder that never ends: the caller is told to come back', async () => {
+  const orders = createRecords()
+  const claim = orders.records.claim.bind(orders.records)
+  orders.records.claim = async (need, holder, nowMs, leaseUntilMs) =>
+    holder === 'me' ? undefined : claim(need, holder, nowMs, leaseUntilMs)
+  const me = createWorld(orders, 'me')
+  const { issuer, calls } = createIssuer(() => done())
+  const error = await failureOf(ask(me.issuance, { issuer }))
+  assert.deepEqual([error.code, error.retry, calls.length], ['serverInternal', { when: 'backoff' }, 0])
+  assert.ok(me.clock.nowMs() - startMs <= 300_000)
+})
+
+test('a holder that lost its lease stops, and leaves the order to who has it now', async () => {
+  const orders = createRecords()
+  const { issuance } = createWorld(orders, 'me')
+  const { issuer, calls } = createIssuer((_call, nth) => {
+    for (const row of orders.rows.values()) Object.assign(row, { holder: 'other', leaseUntilMs: startMs + hourMs })
+    return again({ nth })
+  })
+  await failureOf(ask(issuance, { issuer }))
+  assert.equal(calls.length, 1, 'no further step of an order that is no longer ours')
+  const [row] = orders.rows.values()
+  assert.equal(row?.holder, 'other')
+})
