@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createLog } from '../src/log.ts'
-import { type Acmems, startAcmems } from './acmems.ts'
+import { type Acmems, accountAndHttp01, startAcmems } from './acmems.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
@@ -196,14 +196,7 @@ test('text for a terminal, JSON otherwise, and every line one line', async () =>
 
 async function withPebble(options: Parameters<typeof startPebble>[0], more = '') {
   const pebble = await startPebble(options)
-  const acmems = await startAcmems(`[account]
-acme-server = ${pebble.directoryUrl}
-ca-file = ${pebble.caFile}
-accept-terms-of-service = yes
-[verification "http"]
-type = http01
-listener = 127.0.0.1:${pebble.httpPort}
-[auth "lab"]
+  const acmems = await startAcmems(`${accountAndHttp01(pebble)}[auth "lab"]
 ip = 127.0.0.1
 domain = *.example.test
 ${more}`)

@@ -67,3 +67,15 @@ export async function startAcmems(config: string, options: AcmemsOptions = {}): 
     [Symbol.asyncDispose]: stop,
   }
 }
+
+type PebbleAddress = { readonly directoryUrl: string; readonly caFile: string; readonly httpPort: number }
+
+/** An account at this Pebble, its terms accepted. */
+export function accountAt({ directoryUrl, caFile }: PebbleAddress): string {
+  return `[account]\nacme-server = ${directoryUrl}\nca-file = ${caFile}\naccept-terms-of-service = yes\n`
+}
+
+/** The same, with names proven by http01 where this Pebble looks for it. */
+export function accountAndHttp01(pebble: PebbleAddress): string {
+  return `${accountAt(pebble)}[verification "http"]\ntype = http01\nlistener = 127.0.0.1:${pebble.httpPort}\n`
+}

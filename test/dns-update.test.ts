@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { exchange } from '../src/dns/exchange.ts'
 import { encodeQuery, encodeTxtUpdate, recordType, txtValue } from '../src/dns/message.ts'
-import { startAcmems } from './acmems.ts'
+import { accountAt, startAcmems } from './acmems.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { startBind } from './peers/bind.ts'
 import { startPebble } from './peers/pebble.ts'
@@ -28,11 +28,7 @@ test('name and wildcard at once, in a zone of three labels, and nothing left beh
   } as const
   await exchange({ host: '127.0.0.1', port: bind.port }, encodeTxtUpdate(9, 'sub.zone.test', foreign), 2000, signal)
   await using pebble = await startPebble({ dnsServer: `127.0.0.1:${bind.port}` })
-  await using acmems = await startAcmems(`[account]
-acme-server = ${pebble.directoryUrl}
-ca-file = ${pebble.caFile}
-accept-terms-of-service = yes
-[verification "dns"]
+  await using acmems = await startAcmems(`${accountAt(pebble)}[verification "dns"]
 type = dns01-dnsUpdate
 dns-server = 127.0.0.1:${bind.port}
 ttl = 1
@@ -53,11 +49,7 @@ test('a server that refuses, or is not there, is named in the answer', async (t)
   if (!requirePeer(t, 'pebble') || !requirePeer(t, 'named')) return
   await using bind = await startBind(['zone.test'])
   await using pebble = await startPebble()
-  await using acmems = await startAcmems(`[account]
-acme-server = ${pebble.directoryUrl}
-ca-file = ${pebble.caFile}
-accept-terms-of-service = yes
-[verification "dns"]
+  await using acmems = await startAcmems(`${accountAt(pebble)}[verification "dns"]
 type = dns01-dnsUpdate
 dns-server = 127.0.0.1:${bind.port}
 [auth "all"]

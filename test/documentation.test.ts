@@ -9,7 +9,7 @@ import { hostLines } from '../src/cli/host-lines.ts'
 import { loadConfig } from '../src/config/load.ts'
 import { sectionKinds } from '../src/config/sections.ts'
 import { builtinPlugins } from '../src/plugins/builtin.ts'
-import { startAcmems } from './acmems.ts'
+import { accountAndHttp01, startAcmems } from './acmems.ts'
 import { checkout, readSnippet, readSnippets } from './documentation.ts'
 import { certificatesOf, namesOf } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
@@ -115,14 +115,7 @@ function linesFor(variant: Shell, acmems: string, host: string): string {
 test("the README's lines get a certificate that Pebble validated", async (t) => {
   if (!requirePeer(t, 'pebble')) return
   await using pebble = await startPebble()
-  await using acmems = await startAcmems(`[account]
-acme-server = ${pebble.directoryUrl}
-ca-file = ${pebble.caFile}
-accept-terms-of-service = yes
-[verification "http"]
-type = http01
-listener = 127.0.0.1:${pebble.httpPort}
-[auth "open"]
+  await using acmems = await startAcmems(`${accountAndHttp01(pebble)}[auth "open"]
 ip = 127.0.0.1
 domain = open*.example.test
 [auth "secret"]

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startAcmems } from './acmems.ts'
+import { accountAt, startAcmems } from './acmems.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
@@ -91,11 +91,7 @@ test('account key, dns and solver against Pebble', async (t) => {
   await using pebble = await startPebble({ httpPort: web.port })
   await using acmems = await startAcmems(`[setup]
 ${plugin('account-key-openssl.js')}${plugin('dns-challtestsrv.js')}${plugin('solver-webroot.js')}
-[account]
-acme-server = ${pebble.directoryUrl}
-ca-file = ${pebble.caFile}
-accept-terms-of-service = yes
-key = openssl:${accountKey}
+${accountAt(pebble)}key = openssl:${accountKey}
 [verification "zone"]
 type = challtestsrv
 url = ${pebble.challtestsrvUrl}

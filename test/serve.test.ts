@@ -6,7 +6,7 @@ import { connect } from 'node:net'
 import { join, resolve } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Acmems, startAcmems } from './acmems.ts'
+import { type Acmems, accountAndHttp01, startAcmems } from './acmems.ts'
 import { makeCsr, postCsr } from './host.ts'
 import { acceptsTcp, makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
@@ -191,14 +191,7 @@ function pebbleConfig(pebble: {
   readonly caFile: string
   readonly httpPort: number
 }): string {
-  return `[account]
-acme-server = ${pebble.directoryUrl}
-ca-file = ${pebble.caFile}
-accept-terms-of-service = yes
-[verification "http"]
-type = http01
-listener = 127.0.0.1:${pebble.httpPort}
-[auth "lab"]
+  return `${accountAndHttp01(pebble)}[auth "lab"]
 ip = 127.0.0.1
 domain = *.lab.test
 `

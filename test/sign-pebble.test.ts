@@ -1,7 +1,7 @@
 // The main job against a real CA that really validates.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { startAcmems } from './acmems.ts'
+import { accountAndHttp01, startAcmems } from './acmems.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { type PebbleOptions, startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
@@ -10,14 +10,7 @@ async function startBoth(options: PebbleOptions = {}, more = '') {
   const httpPort = await freePort()
   const pebble = await startPebble({ httpPort, ...options })
   const acmems = await startAcmems(
-    `[account]
-acme-server = ${pebble.directoryUrl}
-accept-terms-of-service = yes
-ca-file = ${pebble.caFile}
-[verification "http"]
-type = http01
-listener = 127.0.0.1:${httpPort}
-[auth "all of it"]
+    `${accountAndHttp01(pebble)}[auth "all of it"]
 ip = 127.0.0.0/8
 domain = **.example.test
 ip-address = 127.0.0.0/8

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { startAcmems } from './acmems.ts'
+import { accountAndHttp01, startAcmems } from './acmems.ts'
 import { certificatesOf, makeCsr, postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
@@ -106,14 +106,7 @@ test('eight at once with one request make one order; a kept certificate is answe
   const pebble = await startPebble({ validityPeriodSeconds: 90 * 24 * 3600 })
   await using _ = pebble
   // Due at once: 89 of 90 days are left.
-  await using acmems = await startAcmems(`[account]
-acme-server = ${pebble.directoryUrl}
-ca-file = ${pebble.caFile}
-accept-terms-of-service = yes
-[verification "http"]
-type = http01
-listener = 127.0.0.1:${pebble.httpPort}
-[storage "state"]
+  await using acmems = await startAcmems(`${accountAndHttp01(pebble)}[storage "state"]
 type = state
 renew-within = 2159h
 ${auth}`)
@@ -131,14 +124,7 @@ test('short-lived certificates are kept too', async (t) => {
   if (!requirePeer(t, 'pebble')) return
   await using pebble = await startPebble({ validityPeriodSeconds: 6 * 24 * 3600 })
   using folder = makeTempFolder('short')
-  await using acmems = await startAcmems(`[account]
-acme-server = ${pebble.directoryUrl}
-ca-file = ${pebble.caFile}
-accept-terms-of-service = yes
-[verification "http"]
-type = http01
-listener = 127.0.0.1:${pebble.httpPort}
-[storage "file"]
+  await using acmems = await startAcmems(`${accountAndHttp01(pebble)}[storage "file"]
 type = file
 directory = ${folder.path}
 renew-within = 14

@@ -26,10 +26,13 @@ async function serve(files: string[], flags: ConfigFlags): Promise<void> {
   const config = await readConfig(files, flags)
   using log = createLog(config.logging, process.stdout.isTTY === true)
   for (const warning of config.warnings) log.warn(formatFinding(warning))
+  // Before anything else: a signal that comes while it starts must stop it in order, too.
+  const stopped = stopSignal()
   // Loaded here, so that the commands that need no server start without it.
   const { startDaemon } = await import('../daemon.ts')
   const systemd = createSystemdNotifier(environment, log)
   const daemon = await startDaemon(config, { log, ...platformSettings() })
+  process.on('SIGHUP', () => void reload(daemon, files, flags, log).finally(() => systemd.ready()))
   log.info('serving', {
     mgmt: daemon.mgmtAddresses,
     http01: daemon.responderAddresses,
@@ -37,8 +40,7 @@ async function serve(files: string[], flags: ConfigFlags): Promise<void> {
     pid: process.pid,
   })
   systemd.ready()
-  process.on('SIGHUP', () => void reload(daemon, files, flags, log).finally(() => systemd.ready()))
-  const signal = await stopSignal()
+  const signal = await stopped
   log.info('stopping', { signal })
   systemd.stopping()
   await daemon[Symbol.asyncDispose]()
