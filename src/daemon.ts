@@ -99,7 +99,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   await mgmt.change(runtime.mgmtListeners)
   prepareIssuers(runtime, context)
 
-  async function reload(next: Config): Promise<void> {
+  async function change(next: Config): Promise<void> {
     const fresh = await createRuntime(next, setupFor)
     try {
       await responders.change(fresh.responderListeners)
@@ -117,6 +117,14 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     if (next.logging.destination !== config.logging.destination)
       parts.log.warn('[logging] destination takes effect at the next restart')
     prepareIssuers(fresh, context)
+  }
+
+  // One after another: two at once would each believe that the other's listeners are its own.
+  let lastChange = Promise.resolve()
+  function reload(next: Config): Promise<void> {
+    const turn = lastChange.then(() => change(next))
+    lastChange = turn.catch(() => undefined)
+    return turn
   }
 
   const disposables = stack.move()
