@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { createHttpClient } from './http/http-client.ts'
@@ -13,7 +13,7 @@ import type { Clock, HttpClient, IssuanceEvent, PluginContext } from './plugin-a
 import { createResponder } from './responder/responder.ts'
 import { createRuntime, type Runtime, type SetupFor } from './runtime.ts'
 import { createSignDoor } from './sign/sign-door.ts'
-import { openState, sqlitePath } from './state/state.ts'
+import { openState, stateFolderOf } from './state/state.ts'
 import { version } from './version.ts'
 
 /** The running server. Disposing of it stops it: what is in flight finishes, within a bound. */
@@ -46,7 +46,13 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   const stopping = new AbortController()
   const clock = parts.clock ?? systemClock
   const stateUrl = config.stateUrl ?? `sqlite:${join(parts.stateFolder, 'state.db')}`
-  const state = stack.use(await openState(stateUrl, () => clock.nowMs()))
+  const state = stack.use(
+    await openState(
+      stateUrl,
+      () => clock.nowMs(),
+      (error) => parts.log.warn('a connection to the database broke', { error }),
+    ),
+  )
   const trusted = await Promise.all((parts.trustedCaFiles ?? []).map((file) => readFile(file, 'utf8')))
   const http = stack.use(createHttpClient(trusted))
   const context: PluginContext = {
@@ -60,7 +66,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     ...context,
     log: parts.log.child({ section }),
     section,
-    stateFolder: dirname(sqlitePath(stateUrl)),
+    stateFolder: stateFolderOf(stateUrl, parts.stateFolder),
     userAgent: `acmems/${version} node/${process.versions.node}`,
     answers: state.answers,
     certificates: state.certificates,

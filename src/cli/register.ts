@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import { Command } from 'commander'
 import { ProblemError } from '../acme/problem.ts'
 import { findAccount } from '../acme-client/accounts.ts'
@@ -14,7 +13,7 @@ import { createAccountKeyFile } from '../plugins/issuers/account-directory.ts'
 import { type AccountSettings, register, saveAccount } from '../plugins/issuers/acme-account.ts'
 import { accountSettings, type acmeOptions, defaultAccountFolder } from '../plugins/issuers/acme-plugin.ts'
 import { fileAccountKey } from '../plugins/keys/file.ts'
-import { sqlitePath } from '../state/state.ts'
+import { stateFolderOf } from '../state/state.ts'
 import { version } from '../version.ts'
 import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
 
@@ -54,7 +53,7 @@ async function registerAccount(name: string, files: string[], flags: Flags): Pro
     throw new Error(`[issuer "${flags.issuer}"] is no ACME CA, so there is nothing to register with`)
   const options = chosen.options as OptionValues<typeof acmeOptions>
   const platform = platformSettings()
-  const stateFolder = config.stateUrl === undefined ? platform.stateFolder : dirname(sqlitePath(config.stateUrl))
+  const stateFolder = stateFolderOf(config.stateUrl ?? '', platform.stateFolder)
   const fromConfig = accountSettings(options, defaultAccountFolder(stateFolder, flags.issuer))
   const settings: AccountSettings = {
     ...fromConfig,

@@ -59,10 +59,13 @@ export const authOptions = {
 } as const satisfies Record<string, Option<unknown>>
 
 export const stateOptions = {
-  url: text(
-    'sqlite:/path (default: state.db in $STATE_DIRECTORY, in /var/lib/acmems as root, in the XDG state folder otherwise); changing it needs a restart',
-    'URL',
-  ),
+  url: {
+    meaning:
+      'sqlite:/path, or postgres://user@host/database for several servers on one state (default: state.db in $STATE_DIRECTORY, in /var/lib/acmems as root, in the XDG state folder otherwise); changing it needs a restart',
+    type: 'URL',
+    secret: true,
+    parse: parseStateUrl,
+  },
 } as const satisfies Record<string, Option<unknown>>
 
 export const loggingOptions = {
@@ -127,4 +130,10 @@ function oneOf<const Words extends readonly string[]>(...words: Words): (text: s
     if (word === undefined) throw new Error(`${JSON.stringify(value)} is none of ${words.join(', ')}`)
     return word
   }
+}
+
+function parseStateUrl(text: string): string {
+  if (!/^(sqlite:.|postgres(ql)?:\/\/.)/.test(text))
+    throw new Error('write sqlite:/path/to/state.db or postgres://user@host/database')
+  return text
 }

@@ -1,6 +1,6 @@
 import { chmodSync, existsSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { Kysely } from 'kysely'
+import { type Dialect, Kysely } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import { ensureDirectory } from '../durable-file.ts'
 import type { KeptCertificates } from '../plugin-api.ts'
@@ -19,37 +19,63 @@ export interface State extends AsyncDisposable {
 
 /**
  * Opens the state, making it where there is none.
- * @param url `sqlite:/path/to/state.db`
+ * @param url `sqlite:/path/to/state.db` or `postgres://user@host/database`
+ * @param onError told when a connection to the database breaks
  * @throws Error that says what is wrong with it
  */
-export async function openState(url: string, nowMs: () => number): Promise<State> {
+export async function openState(
+  url: string,
+  nowMs: () => number,
+  onError: (error: Error) => void = () => undefined,
+): Promise<State> {
+  const db = new Kysely<Schema>({ dialect: await openDialect(url, onError) })
+  try {
+    const { error } = await new Migrator({ db, provider: migrations }).migrateToLatest()
+    if (error !== undefined) throw error
+    const answers = answerRecords(db)
+    await answers.removeExpired(nowMs())
+    return {
+      answers,
+      certificates: certificateRecords(db, nowMs),
+      orders: orderRecords(db),
+      [Symbol.asyncDispose]: () => db.destroy(),
+    }
+  } catch (cause) {
+    await db.destroy()
+    const reason = cause instanceof Error ? cause.message : 'unknown reason'
+    throw new Error(`the state at ${withoutPassword(url)} cannot be used: ${reason}`, { cause })
+  }
+}
+
+async function openDialect(url: string, onError: (error: Error) => void): Promise<Dialect> {
+  if (/^postgres(ql)?:\/\//.test(url)) {
+    // Loaded only where it is wanted: most servers never do.
+    const { postgresDialect } = await import('./postgres-dialect.ts')
+    return postgresDialect(url, onError)
+  }
   const path = sqlitePath(url)
   await ensureDirectory(dirname(path))
   const isNew = !existsSync(path)
-  const db = new Kysely<Schema>({ dialect: nodeSqliteDialect(openSqlite(path)) })
+  const database = openSqlite(path)
   if (isNew) chmodSync(path, 0o600)
-  const { error } = await new Migrator({ db, provider: migrations }).migrateToLatest()
-  if (error !== undefined) {
-    await db.destroy()
-    throw new Error(
-      `the state at ${path} cannot be used: ${error instanceof Error ? error.message : 'unknown reason'}`,
-      { cause: error },
-    )
-  }
-  const answers = answerRecords(db)
-  await answers.removeExpired(nowMs())
-  return {
-    answers,
-    certificates: certificateRecords(db, nowMs),
-    orders: orderRecords(db),
-    [Symbol.asyncDispose]: () => db.destroy(),
-  }
+  return nodeSqliteDialect(database)
+}
+
+/** Where files lie that belong to the state: beside an SQLite file, else where the platform says. */
+export function stateFolderOf(url: string, platformFolder: string): string {
+  return url.startsWith('sqlite:') ? dirname(sqlitePath(url)) : platformFolder
 }
 
 /** @throws Error for a URL that is not ours */
 export function sqlitePath(url: string): string {
   const match = /^sqlite:(?:\/\/)?(.+)$/.exec(url)
   if (match?.[1] === undefined)
-    throw new Error(`[state] url ${JSON.stringify(url)} is not understood; write sqlite:/path/to/state.db`)
+    throw new Error(
+      `[state] url ${JSON.stringify(url)} is not understood; write sqlite:/path/to/state.db or postgres://host/database`,
+    )
   return match[1]
+}
+
+function withoutPassword(url: string): string {
+  return url.replace(/^(postgres(?:ql)?:\/\/[^:@/]*):[^@/]*@/, '$1:…@')
 }

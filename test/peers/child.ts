@@ -18,6 +18,9 @@ export type ChildOptions = {
   readonly env: NodeJS.ProcessEnv
   readonly cwd: string
   readonly logFile: string
+  /** As whom it runs, when we are root. */
+  readonly uid?: number
+  readonly gid?: number
 }
 
 const STOP_GRACE_MS = 2_000
@@ -84,6 +87,8 @@ export function startChild(command: string, args: readonly string[], options: Ch
     env: cleanEnv(options.env),
     stdio: ['ignore', logFd, logFd],
     detached: true,
+    ...(options.uid === undefined ? {} : { uid: options.uid }),
+    ...(options.gid === undefined ? {} : { gid: options.gid }),
   })
   closeSync(logFd)
   let ended = false

@@ -7,7 +7,7 @@ import type { TestContext } from 'node:test'
 export { freePort } from './free-port.ts'
 
 const CHECKOUT = resolve(import.meta.dirname, '../..')
-const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin']
+const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/lib/postgresql/15/bin']
 
 /** How each one tells its version: arguments, and where in the output. Without `args` Debian's package version counts. */
 const PEERS = {
@@ -23,6 +23,7 @@ const PEERS = {
   dash: { args: ['-c', ':'], version: undefined, package: 'dash' },
   bash: { args: ['--version'], version: /version ([\d.]+)/ },
   named: { args: ['-v'], version: /BIND ([\d.]+)/ },
+  postgres: { args: ['--version'], version: /PostgreSQL\) ([\d.]+)/ },
   busybox: { args: [], version: /BusyBox v([\d.]+)/ },
   perl: { args: ['-v'], version: /\(v([\d.]+)\)/ },
   'systemd-notify': { args: ['--version'], version: /systemd (\d+)/ },
@@ -65,7 +66,7 @@ function locate(name: PeerName): { path: string; unpackedIn?: string } | undefin
     .map((folder) => ({ path: join(folder, name) }))
   const isPebble = name.startsWith('pebble')
   const root = join(peersFolder(), isPebble ? 'pebble' : 'root')
-  const unpacked = ['usr/sbin', 'usr/bin', 'sbin', 'bin'].map((folder) => ({
+  const unpacked = ['usr/sbin', 'usr/bin', 'sbin', 'bin', 'usr/lib/postgresql/15/bin'].map((folder) => ({
     path: join(root, folder, name),
     unpackedIn: root,
   }))
