@@ -80,7 +80,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   await releaseDeadHolders(state.orders, holder, isAlive)
   const issuance = createIssuance(state.orders, holder, context)
   const tell = (event: IssuanceEvent) => setImmediate(() => void runtime.notify(event))
-  const door = await createSignDoor({
+  const door = createSignDoor({
     rules: () => runtime.rules,
     issuance,
     clock,

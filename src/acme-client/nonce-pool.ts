@@ -15,7 +15,7 @@ export function createNoncePool(nowMs: () => number): NoncePool {
       return undefined
     },
     add(nonce) {
-      if (nonce === undefined || !/^[A-Za-z0-9_-]+$/.test(nonce)) return
+      if (nonce === undefined || !isNonce(nonce) || pool.some((kept) => kept.nonce === nonce)) return
       pool.push({ nonce, atMs: nowMs() })
       if (pool.length > maxNonces) pool.shift()
     },
@@ -23,4 +23,9 @@ export function createNoncePool(nowMs: () => number): NoncePool {
       pool.length = 0
     },
   }
+}
+
+/** RFC 8555 §6.5.1: base64url, or it is ignored. */
+export function isNonce(text: string): boolean {
+  return /^[A-Za-z0-9_-]+$/.test(text)
 }

@@ -444,6 +444,8 @@ type Trouble = {
   readonly crashAt: ReadonlyMap<number, Crash>
   /** A request that does not arrive, or whose answer is lost. */
   readonly lostAt: ReadonlyMap<number, Crash>
+  /** What the CA answers to every request. */
+  readonly retryAfterMs?: number
 }
 const noTrouble: Trouble = { crashAt: new Map(), lostAt: new Map() }
 
@@ -470,7 +472,7 @@ function createTransportTo(ca: Ca, trouble: Trouble, mayCreateOrder: () => boole
   let requests = 0
   const lost = () => new ProblemError('serverInternal', 'the CA did not answer', { retry: { when: 'backoff' } })
   const reply = (body: unknown): AcmeReply => ({
-    ...{ status: 200, location: ca.url(), retryAfterMs: undefined, links: new Map() },
+    ...{ status: 200, location: ca.url(), retryAfterMs: trouble.retryAfterMs, links: new Map() },
     bodyText: typeof body === 'string' ? body : JSON.stringify(body),
   })
   function answer(url: string): unknown {
@@ -507,7 +509,12 @@ function solverFor(ca: Ca, type: ChallengeType): ChallengeSolver {
   return { type, present: note('present'), waitUntilVisible: note('wait'), cleanUp: note('cleanUp') }
 }
 
-type Run = { readonly ca: Ca; readonly steps: number; readonly end: 'done' | ProblemError }
+type Run = {
+  readonly ca: Ca
+  readonly steps: number
+  readonly end: 'done' | ProblemError
+  readonly tookMs: number
+}
 
 /** The loop of issuance/, with a process that dies where it is told to. */
 async function runIssuer(script: Script, trouble: Trouble): Promise<Run> {
@@ -542,14 +549,15 @@ async function runIssuer(script: Script, trouble: Trouble): Promise<Run> {
         resumed = saved !== undefined
         continue
       }
-      if (advance.outcome === 'done') return { ca, steps, end: 'done' }
+      if (advance.outcome === 'done') return { ca, steps, end: 'done', tookMs: world.nowMs - startMs }
       // As JSON, which is what is left of it in the state.
       saved = JSON.parse(JSON.stringify(advance.progress)) as Progress
       resumed = false
       world.nowMs = Math.max(world.nowMs, advance.notBeforeMs ?? 0)
     } catch (error) {
       if (!(error instanceof ProblemError)) throw error
-      if (error.retry.when === 'never' || error.retry.when === 'newOrder') return { ca, steps, end: error }
+      if (error.retry.when === 'never' || error.retry.when === 'newOrder')
+        return { ca, steps, end: error, tookMs: world.nowMs - startMs }
       resumed = true
     }
   }
@@ -626,6 +634,28 @@ for (const [name, script] of Object.entries({ ...scripts, ...failing })) {
     assert.deepEqual(left, [], 'crashes after which challenge answers stay for ever')
   })
 }
+
+test('a CA that always says "now" is still asked ever more rarely', async () => {
+  // Retry-After: 0, or a date that has passed because the clocks differ.
+  const { end } = await runIssuer(
+    { ...honest, readsToValidate: 1000, expiresInMs: 60_000 },
+    { ...noTrouble, retryAfterMs: 0 },
+  )
+  assert.ok(end !== 'done' && end.message.includes('expired'), String(end))
+})
+
+test('a CA that takes the request and stays ready is not sent it again without a pause', async () => {
+  const { ca, tookMs } = await runIssuer({ ...honest, orderLies: Array<'ready'>(40).fill('ready') }, noTrouble)
+  const finalizes = ca.events.filter(({ what }) => what === 'finalize').length
+  assert.ok(finalizes <= 5 || tookMs >= 10_000, `${finalizes} times within ${tookMs} ms`)
+})
+
+test("a CA's Retry-After is waited for", async () => {
+  const script = { ...honest, readsToValidate: 3, expiresInMs: 60_000 }
+  assert.equal((await runIssuer(script, { ...noTrouble, retryAfterMs: 10_000 })).end, 'done')
+  const { end } = await runIssuer(script, { ...noTrouble, retryAfterMs: 30_000 })
+  assert.ok(end !== 'done' && end.message.includes('expired'), String(end))
+})
 
 const anyTrouble: fc.Arbitrary<Trouble> = fc.record({
   crashAt: fc

@@ -9,8 +9,11 @@ export type OrderProgress = {
   readonly order?: Order
   /** As last read from the CA; empty until loaded. */
   readonly authorizations: readonly Authorization[]
-  /** Authorization URL to challenge URL: chosen once, because a CA shuffles challenges at every read. Saved before presenting. */
-  readonly chosen: Readonly<Record<string, string>>
+  /**
+   * Chosen once, because a CA shuffles challenges at every read, and saved before presenting: with all that is needed
+   * to clean up, whatever the CA says about the authorization by then.
+   */
+  readonly chosen: readonly ChosenChallenge[]
   readonly presented: readonly string[]
   readonly visible: boolean
   readonly answered: readonly string[]
@@ -27,7 +30,7 @@ export type OrderProgress = {
 
 export const noProgress: OrderProgress = {
   authorizations: [],
-  chosen: {},
+  chosen: [],
   presented: [],
   visible: false,
   answered: [],
@@ -37,13 +40,16 @@ export const noProgress: OrderProgress = {
   accountLost: false,
 }
 
-export type ChosenChallenge = { readonly authorization: Authorization; readonly challenge: Challenge }
+export type ChosenChallenge = Pick<Authorization, 'identifier' | 'wildcard'> & {
+  readonly authorizationUrl: string
+  readonly challenge: Challenge
+}
 
 /** The single next effect. */
 export type Step =
   | { readonly do: 'createOrder' }
   | { readonly do: 'loadAuthorizations'; readonly urls: readonly string[] }
-  | { readonly do: 'choose'; readonly chosen: Readonly<Record<string, string>> }
+  | { readonly do: 'choose'; readonly chosen: readonly ChosenChallenge[] }
   | { readonly do: 'present'; readonly challenges: readonly ChosenChallenge[] }
   | { readonly do: 'waitUntilVisible'; readonly challenges: readonly ChosenChallenge[] }
   | { readonly do: 'answer'; readonly challenges: readonly Challenge[] }
@@ -120,10 +126,10 @@ function nextForPending(progress: OrderProgress, order: Order, solvable: readonl
   const dead = progress.authorizations.filter(({ status }) => status !== 'pending' && status !== 'valid')
   if (dead.length > 0) return cleanUpBefore(progress, validationFailure(dead))
   const open = progress.authorizations.filter(({ status }) => status === 'pending')
-  const unchosen = open.filter((authorization) => chosenChallenge(progress, authorization) === undefined)
+  const unchosen = open.filter((authorization) => chosenFor(progress, authorization) === undefined)
   if (unchosen.length > 0) return choose(progress, unchosen, solvable)
   // All are presented before any is answered: slow propagation then overlaps. RFC 8555 does not order challenges.
-  const challenges = chosenChallenges(progress, open)
+  const challenges = open.flatMap((authorization) => chosenFor(progress, authorization) ?? [])
   const unpresented = challenges.filter(({ challenge }) => !progress.presented.includes(challenge.url))
   if (unpresented.length > 0) return { do: 'present', challenges: unpresented }
   const unanswered = challenges.filter(
@@ -135,14 +141,15 @@ function nextForPending(progress: OrderProgress, order: Order, solvable: readonl
 }
 
 function choose(progress: OrderProgress, unchosen: readonly Authorization[], solvable: readonly string[]): Step {
-  const chosen: Record<string, string> = { ...progress.chosen }
+  const chosen = [...progress.chosen]
   for (const authorization of unchosen) {
     const type = solvable.find((candidate) =>
       authorization.challenges.some((challenge) => challenge.type === candidate),
     )
     const challenge = authorization.challenges.find((candidate) => candidate.type === type)
     if (challenge === undefined) return cleanUpBefore(progress, unsolvable(authorization, solvable))
-    chosen[authorization.url] = challenge.url
+    const { url, identifier, wildcard } = authorization
+    chosen.push({ authorizationUrl: url, identifier, wildcard, challenge })
   }
   return { do: 'choose', chosen }
 }
@@ -186,18 +193,15 @@ function failure(code: ProblemCode, reason: string, when: 'never' | 'newOrder'):
 
 /** Nothing ends before what was presented, or might have been, is gone again. */
 function cleanUpBefore(progress: OrderProgress, last: Step): Step {
-  const challenges = chosenChallenges(progress, progress.authorizations)
-  return progress.cleaned || challenges.length === 0 ? last : { do: 'cleanUp', challenges }
+  return progress.cleaned || progress.chosen.length === 0 ? last : { do: 'cleanUp', challenges: progress.chosen }
 }
 
-function chosenChallenges(progress: OrderProgress, authorizations: readonly Authorization[]): ChosenChallenge[] {
-  return authorizations.flatMap((authorization) => {
-    const challenge = chosenChallenge(progress, authorization)
-    return challenge === undefined ? [] : [{ authorization, challenge }]
-  })
-}
-
-function chosenChallenge(progress: OrderProgress, authorization: Authorization): Challenge | undefined {
-  const url = progress.chosen[authorization.url]
-  return authorization.challenges.find((challenge) => challenge.url === url)
+/** The choice for an authorization, with what the CA last said about the challenge. */
+function chosenFor(progress: OrderProgress, authorization: Authorization): ChosenChallenge | undefined {
+  for (const chosen of progress.chosen) {
+    if (chosen.authorizationUrl !== authorization.url) continue
+    const challenge = authorization.challenges.find(({ url }) => url === chosen.challenge.url)
+    if (challenge !== undefined) return { ...chosen, challenge }
+  }
+  return undefined
 }

@@ -2,7 +2,7 @@ import { type Directory, parseDirectory } from '../acme/directory.ts'
 import { describeProblem, type Problem, ProblemError, parseProblem, problemCode, type Retry } from '../acme/problem.ts'
 import { type JwsPayload, type ProtectedHeader, signFlattened } from '../jws/jws.ts'
 import type { AccountKey, HttpReply, PluginContext } from '../plugin-api.ts'
-import { createNoncePool } from './nonce-pool.ts'
+import { createNoncePool, isNonce } from './nonce-pool.ts'
 import { parseRetryAfter } from './retry-after.ts'
 
 /** Who signs: by the account's URL, or by the key itself where there is no account yet (RFC 8555 §6.2). */
@@ -70,7 +70,7 @@ export function createTransport(directoryUrl: string, userAgent: string, nowMs: 
 
   async function fetchDirectory(context: PluginContext): Promise<Directory> {
     const reply = await send(context, directoryUrl, 'GET')
-    if (reply.status !== 200) throw problemOf(reply, nowMs())
+    if (reply.status !== 200) throw notDirectory(problemOf(reply, nowMs()), reply.status)
     try {
       return parseDirectory(JSON.parse(textOf(reply)))
     } catch (cause) {
@@ -89,12 +89,23 @@ export function createTransport(directoryUrl: string, userAgent: string, nowMs: 
     return cached.directory
   }
 
+  /** A wrong address or a CA that is away: in neither case is it the caller's fault, whatever the status says. */
+  function notDirectory(problem: ProblemError, status: number): ProblemError {
+    const retry = problem.retry.when === 'notBefore' ? problem.retry : ({ when: 'backoff' } as const)
+    return new ProblemError(
+      'serverInternal',
+      `${host} has no ACME directory there (HTTP status ${status}): ${problem.message}`,
+      { retry, cause: problem },
+    )
+  }
+
   async function freshNonce(context: PluginContext): Promise<string> {
     const kept = nonces.take()
     if (kept !== undefined) return kept
     const reply = await send(context, (await directory(context)).newNonceUrl, 'HEAD')
-    const nonce = headerOf(reply, 'replay-nonce')
-    if (reply.status >= 400 || nonce === undefined) throw problemOf(reply, nowMs())
+    const nonce = nonceOf(reply)
+    if (reply.status >= 400) throw problemOf(reply, nowMs())
+    if (nonce === undefined) throw unusable('the CA hands out no nonce', undefined)
     return nonce
   }
 
@@ -111,7 +122,7 @@ export function createTransport(directoryUrl: string, userAgent: string, nowMs: 
       const header: ProtectedHeader = { alg: signer.key.alg, ...identity, nonce, url }
       const jws = await signFlattened(header, payload, (octets) => signer.key.sign(octets, context))
       const reply = await send(context, url, 'POST', JSON.stringify(jws), accept)
-      const replayNonce = headerOf(reply, 'replay-nonce')
+      const replayNonce = nonceOf(reply)
       if (reply.status < 400) {
         nonces.add(replayNonce)
         return understand(reply, nowMs())
@@ -195,6 +206,11 @@ function tryJson(text: string): unknown {
 
 function textOf(reply: HttpReply): string {
   return new TextDecoder().decode(reply.body)
+}
+
+function nonceOf(reply: HttpReply): string | undefined {
+  const value = headerOf(reply, 'replay-nonce')
+  return value !== undefined && isNonce(value) ? value : undefined
 }
 
 function headerOf(reply: HttpReply, name: string): string | undefined {

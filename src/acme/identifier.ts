@@ -18,8 +18,11 @@ const maxLabels = 10 // what Let's Encrypt accepts; a longer name could only fai
  * @throws ProblemError `malformed` that quotes the name
  */
 export function parseDnsName(text: string): Identifier {
-  const value = text.toLowerCase()
   const refuse = (reason: string) => new ProblemError('malformed', `${quoteName(text)} is not a usable name: ${reason}`)
+  // Before lower case: letters of other scripts exist whose lower case is ASCII (the Kelvin sign).
+  if (/[^\x21-\x7e]/.test(text))
+    throw refuse('only letters, digits and hyphens are allowed (write other scripts as xn-- labels)')
+  const value = text.toLowerCase()
   if (value === '') throw refuse('it is empty')
   if (value.length > maxNameLength) throw refuse(`longer than ${maxNameLength} characters`)
   if (value.endsWith('.')) throw refuse('it ends with a dot')
@@ -100,7 +103,7 @@ export function uniqueIdentifiers(identifiers: readonly Identifier[]): Identifie
 }
 
 export function sameIdentifiers(left: readonly Identifier[], right: readonly Identifier[]): boolean {
-  const keysOf = (list: readonly Identifier[]) => [...new Set(list.map(identifierKey))].sort().join(' ')
+  const keysOf = (list: readonly Identifier[]) => JSON.stringify([...new Set(list.map(identifierKey))].sort())
   return keysOf(left) === keysOf(right)
 }
 

@@ -79,22 +79,26 @@ export function parseProblem(status: number, body: unknown): Problem {
   const listed = Array.isArray(document.subproblems) ? document.subproblems.slice(0, 100) : []
   const subproblems = listed.filter(isJsonObject).map((sub): Subproblem => {
     const identifier = sub.identifier
-    const named = isJsonObject(identifier) && typeof identifier.value === 'string'
+    const named = isJsonObject(identifier) && typeof identifier.value === 'string' ? identifier.value : undefined
     return {
-      type: String(sub.type ?? 'about:blank'),
-      detail: String(sub.detail ?? ''),
-      ...(named
-        ? { identifier: { type: identifier.type === 'ip' ? 'ip' : 'dns', value: String(identifier.value) } }
-        : {}),
+      type: textOf(sub.type) ?? 'about:blank',
+      detail: textOf(sub.detail) ?? '',
+      ...(named === undefined
+        ? {}
+        : { identifier: { type: isJsonObject(identifier) && identifier.type === 'ip' ? 'ip' : 'dns', value: named } }),
     }
   })
   return { type, detail, status, subproblems }
 }
 
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}
+
 /** The registered token of a problem; types that we do not know are judged by their HTTP status. */
 export function problemCode(problem: Pick<Problem, 'type' | 'status'>): ProblemCode {
   const token = problem.type.startsWith(errorNamespace) ? problem.type.slice(errorNamespace.length) : ''
-  if (token in problemStatus) return token as ProblemCode
+  if (Object.hasOwn(problemStatus, token)) return token as ProblemCode
   if (token === 'agreementRequired') return 'userActionRequired' // Pebble's and older Boulders' word for it
   if (problem.status === 429) return 'rateLimited'
   if (problem.status >= 500) return 'serverInternal'

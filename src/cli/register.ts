@@ -75,7 +75,7 @@ async function registerAccount(name: string, files: string[], flags: Flags): Pro
     systemClock.nowMs(),
   )
   await step('Initialize ACME client', () => transport.directory(context))
-  await registerOrExplain(name, files, settings, transport, key, context)
+  await registerOrExplain(name, files, settings, transport, key, context, flags)
 }
 
 async function registerOrExplain(
@@ -85,6 +85,7 @@ async function registerOrExplain(
   transport: AcmeTransport,
   key: AccountKey,
   context: PluginContext,
+  flags: Flags,
 ): Promise<void> {
   const existing = await step('Look up the registration', () => findAccount(transport, key, context))
   if (existing !== undefined) {
@@ -101,10 +102,25 @@ async function registerOrExplain(
     if (!(error instanceof ProblemError) || error.code !== 'userActionRequired' || termsOfServiceUrl === undefined)
       throw error
     process.stdout.write(`You need to accept the terms of service at ${termsOfServiceUrl}\n`)
-    process.stdout.write(
-      `Read them, then run: ${name === 'register' ? 'acmems register' : name} ${['--accept-terms-of-service', termsOfServiceUrl].join('=')} ${files.join(' ')}\n`,
-    )
+    process.stdout.write(`Read them, then run: ${nextCommand(name, files, flags, termsOfServiceUrl)}\n`)
   }
+}
+
+/** The same call once more, with the terms accepted; quoted for a shell. */
+function nextCommand(name: string, files: readonly string[], flags: Flags, termsUrl: string): string {
+  const repeated = [
+    ...flags.email.flatMap((address) => ['--email', address]),
+    ...(flags.issuer === 'default' ? [] : ['--issuer', flags.issuer]),
+    ...flags.set.flatMap((assignment) => ['--set', assignment]),
+    ...(flags.lenient ? ['--lenient'] : []),
+  ]
+  const words = [
+    ...(name === 'register' ? ['acmems', name] : [name]),
+    ...repeated,
+    `--accept-terms-of-service=${termsUrl}`,
+    ...files,
+  ]
+  return words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(' ')
 }
 
 /** Makes the key where that was asked for, and says which of the two happens. */

@@ -42,9 +42,11 @@ export function answerEarly(
   request.on('end', end)
   request.on('error', end)
   request.on('close', end)
+  // Reading may have been paused where the limit was passed.
+  request.resume()
 }
 
-/** Nothing will be sent by a client that was never told to go on. */
-function isWaitingForContinue(request: IncomingMessage): boolean {
-  return request.headers.expect?.toLowerCase() === '100-continue'
+/** Does the client wait to be told to go on (RFC 9110 §10.1.1)? HTTP/1.0 knows no such thing. */
+export function isWaitingForContinue(request: IncomingMessage): boolean {
+  return request.headers.expect?.toLowerCase() === '100-continue' && request.httpVersion === '1.1'
 }

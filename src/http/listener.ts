@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
-import type { ListenOptions, Socket } from 'node:net'
+import type { ListenOptions } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { answerEarly } from './early-answer.ts'
 
 /** A socket that requests arrive at. Closing lets what is in flight finish, within a bound. */
@@ -29,9 +30,13 @@ export async function openListener(
   limits: ListenerLimits,
 ): Promise<Listener> {
   let closing = false
+  const answering = new WeakMap<Duplex, ServerResponse>()
   const guarded = (request: IncomingMessage, response: ServerResponse) => {
     if (closing) response.setHeader('connection', 'close')
-    if (request.rawHeaders.length > 2 * maxHeaders) answerEarly(request, response, 431, 'too many headers\n')
+    answering.set(request.socket, response)
+    if (request.httpVersionMajor !== 1)
+      answerEarly(request, response, 400, 'only HTTP/1.0 and HTTP/1.1 are spoken here\n')
+    else if (request.rawHeaders.length > 2 * maxHeaders) answerEarly(request, response, 431, 'too many headers\n')
     else handle(request, response)
   }
   const server = createServer(
@@ -52,7 +57,7 @@ export async function openListener(
   server.on('checkExpectation', (request, response) =>
     answerEarly(request, response, 417, 'only "Expect: 100-continue" is understood\n'),
   )
-  server.on('clientError', refuseClient)
+  server.on('clientError', (error, socket) => refuseClient(error, socket, answering.get(socket)))
   await listen(server, address)
   return {
     address,
@@ -102,9 +107,14 @@ function boundAddress(server: Server, address: string): string {
 }
 
 /** Requests that Node's parser refused: no header of theirs can be trusted, so the connection ends. */
-function refuseClient(error: NodeJS.ErrnoException, socket: Socket): void {
+function refuseClient(error: NodeJS.ErrnoException, socket: Duplex, response: ServerResponse | undefined): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy()
+    return
+  }
+  if (response?.headersSent && !response.writableFinished) {
+    // It has its answer, or a part of it: a second one would be read as belonging to nothing.
+    socket.end()
     return
   }
   const [status, text] = clientErrorAnswer(error.code)

@@ -30,7 +30,7 @@ import { parseChain } from '../x509/chain.ts'
 import type { Csr } from '../x509/csr.ts'
 import { formatPem } from '../x509/pem.ts'
 import { createIssuance, type Issuance } from './issue.ts'
-import type { OrderRecord, OrderRecords } from './records.ts'
+import { LeaseLostError, type OrderRecord, type OrderRecords } from './records.ts'
 
 const hourMs = 3_600_000
 const dayMs = 24 * hourMs
@@ -132,7 +132,7 @@ function createRecords() {
     async save(needId, holder, progress, _nowMs, leaseUntilMs) {
       note('save')
       const row = held(needId, holder)
-      if (row === undefined) throw new Error('the lease on the order was lost')
+      if (row === undefined) throw new LeaseLostError('the lease on the order was lost')
       Object.assign(row, { progress, leaseUntilMs })
     },
     async finish(needId, holder) {
@@ -343,9 +343,10 @@ test('who looked before the other kept, and asks after it finished, orders nothi
   const slow: CertificateStorage = {
     ...storage,
     async find(request, context) {
+      const isSecond = seen.finds === 1
       const found = await storage.find(request, context)
-      // The second one has looked, and is slow to hear what it saw.
-      if (seen.finds === 2) await gate.promise
+      // It has looked, and is slow to hear what it saw.
+      if (isSecond) await gate.promise
       return found
     },
   }

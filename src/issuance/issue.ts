@@ -12,7 +12,7 @@ import type {
 } from '../plugin-api.ts'
 import { type Chain, ChainError, checkChain, checkValidity, parseChain } from '../x509/chain.ts'
 import { createCheckedChains } from './checked-chains.ts'
-import type { Need, OrderRecords } from './records.ts'
+import { LeaseLostError, type Need, type OrderRecords } from './records.ts'
 import { renewalDueAtMs } from './renewal.ts'
 
 /** A certificate that may be handed out, and where it came from. */
@@ -90,12 +90,35 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
     const deadlineMs = clock.nowMs() + patienceMs
     for (;;) {
       const record = await writing(orders.claim(need, holder, clock.nowMs(), clock.nowMs() + leaseMs))
-      if (record !== undefined) return await work(request, need, record.progress, deadlineMs)
+      if (record !== undefined) {
+        const outcome = await workUnlessKept(request, need, record.progress, deadlineMs)
+        if (outcome !== 'lease lost') return outcome
+      }
       // Another process on this state works on the same need: its result will be kept for both of us.
       if (clock.nowMs() >= deadlineMs) throw busy('another server is still working on this certificate')
       await clock.sleep(otherHolderPollMs, context.signal)
       const kept = await findKept(request)
       if (kept?.fresh === true) return { chain: kept.chain, source: 'kept' }
+    }
+  }
+
+  async function workUnlessKept(
+    request: IssueRequest,
+    need: Need,
+    saved: Progress | undefined,
+    deadlineMs: number,
+  ): Promise<CertificateRecord | 'lease lost'> {
+    // Between our look and our claim another may have finished; now that the need is ours, the look counts.
+    const kept = saved === undefined ? await findKept(request) : undefined
+    if (kept?.fresh === true) {
+      await letGo(need, true)
+      return { chain: kept.chain, source: 'kept' }
+    }
+    try {
+      return await work(request, need, saved, deadlineMs)
+    } catch (error) {
+      if (error instanceof LeaseLostError) return 'lease lost'
+      throw error
     }
   }
 
@@ -114,6 +137,7 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
       await letGo(need, true)
       return { chain, source: 'issued' }
     } catch (error) {
+      if (error instanceof LeaseLostError) throw error
       const problem = error instanceof ChainError ? wrongChain(error) : asProblemError(error)
       const spent = problem.retry.when === 'never' || problem.retry.when === 'newOrder'
       await letGo(need, spent && !context.signal.aborted)
@@ -156,6 +180,7 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
         await writing(orders.save(need.id, holder, progress, clock.nowMs(), clock.nowMs() + leaseMs + waitMs))
         if (advance.notBeforeMs !== undefined) await waitUntil(advance.notBeforeMs, deadlineMs)
       } catch (error) {
+        if (error instanceof LeaseLostError) throw error
         failures += 1
         await waitBeforeRetry(asProblemError(error), failures, deadlineMs)
         resumed = true
@@ -235,6 +260,7 @@ async function writing<T>(write: Promise<T>): Promise<T> {
   try {
     return await write
   } catch (cause) {
+    if (cause instanceof LeaseLostError) throw cause
     throw new ProblemError('serverInternal', 'the state cannot be written here; ask again later', {
       retry: { when: 'backoff' },
       cause,

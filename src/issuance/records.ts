@@ -21,10 +21,15 @@ export type OrderRecord = { readonly need: Need; readonly progress: Progress | u
 export interface OrderRecords {
   /** Takes the need, new or left behind. undefined: another holder is at it. */
   claim(need: Need, holder: string, nowMs: number, leaseUntilMs: number): Promise<OrderRecord | undefined>
-  /** Saves a step and lengthens the lease. @throws Error when the lease was lost */
+  /** Saves a step and lengthens the lease. @throws LeaseLostError */
   save(needId: string, holder: string, progress: Progress, nowMs: number, leaseUntilMs: number): Promise<void>
   /** The need is met, or cannot be met this way: nothing of the attempt is of use any more. */
   finish(needId: string, holder: string): Promise<void>
   /** Lets go and keeps the progress: the next claim goes on from there. */
   release(needId: string, holder: string, nowMs: number): Promise<void>
+}
+
+/** Another holder has the need now: this one must not go on with it. */
+export class LeaseLostError extends Error {
+  override readonly name = 'LeaseLostError'
 }

@@ -1,5 +1,5 @@
 import type { Identifier } from '../acme/identifier.ts'
-import type { Caller, Grant, Presented } from '../plugin-api.ts'
+import type { Caller, Credential, Grant, Presented } from '../plugin-api.ts'
 import type { Csr } from '../x509/csr.ts'
 import type { Block } from './block.ts'
 
@@ -10,13 +10,18 @@ export type Decision =
 
 /** Which blocks' conditions hold for this request: every credential of the block. */
 export function authenticate(presented: Presented, blocks: readonly Block[]): Caller {
-  const held = blocks.filter((block) => block.credentials.every((credential) => credential.holds(presented)))
+  const held = blocks.filter((block) => holds(block, (credential) => credential.holds(presented)))
   return { remoteAddress: presented.remoteAddress, blocks: held.map((block) => block.name) }
 }
 
 /** Could any block accept this caller, whatever the body says? If not, the body need not be read. */
 export function couldAuthenticate(head: Omit<Presented, 'bodyBytes'>, blocks: readonly Block[]): boolean {
-  return blocks.some((block) => block.credentials.every((credential) => credential.couldHold?.(head) ?? true))
+  return blocks.some((block) => holds(block, (credential) => credential.couldHold?.(head) ?? true))
+}
+
+/** A block without a condition is no open door: it accepts nobody. */
+function holds(block: Block, ask: (credential: Credential) => boolean): boolean {
+  return block.credentials.length > 0 && block.credentials.every(ask)
 }
 
 /**
@@ -43,6 +48,6 @@ function explain(csr: Csr, candidates: readonly Block[]): Refusal[] {
   if (uncovered.length > 0) {
     return uncovered.map((identifier) => ({ identifier, reason: 'not in any auth block that accepts this caller' }))
   }
-  const tooMany = candidates.every((block) => csr.identifiers.length > block.maxNames)
-  return all(tooMany ? 'more names than max-names allows' : 'no single auth block covers all names of this request')
+  const limited = candidates.some((block) => csr.identifiers.every((identifier) => block.covers(identifier)))
+  return all(limited ? 'more names than max-names allows' : 'no single auth block covers all names of this request')
 }

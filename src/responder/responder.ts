@@ -1,4 +1,5 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { isIPv6 } from 'node:net'
 import type { AnswerRecord } from '../acme/answer-record.ts'
 import { tokenPattern } from '../acme/challenge.ts'
 
@@ -38,9 +39,12 @@ export function createResponder(findAnswer: FindAnswer, onError: (error: unknown
 
 /** `Host` as the name that was validated: without port, brackets or final dot, in lower case. Validators differ in all four. */
 function hostOf(request: IncomingMessage): string | undefined {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+?)\.?)(?::\d{1,5})?$/.exec(request.headers.host ?? '')
-  if (match === null) return undefined
-  return match[1] === undefined ? match[2]?.toLowerCase() : new URL(`http://[${match[1]}]`).hostname.slice(1, -1)
+  const [host = '', ...more] = request.headersDistinct.host ?? []
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+?)\.?)(?::\d{1,5})?$/.exec(host)
+  if (match === null || more.length > 0) return undefined
+  const [, address, name] = match
+  if (address === undefined) return name?.toLowerCase()
+  return isIPv6(address) ? new URL(`http://[${address}]`).hostname.slice(1, -1) : undefined
 }
 
 function send(

@@ -1,8 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
-import fastify from 'fastify'
 import { asProblemError, type ProblemError } from '../acme/problem.ts'
 import { readBody } from '../http/body.ts'
-import { answerEarly } from '../http/early-answer.ts'
+import { answerEarly, isWaitingForContinue } from '../http/early-answer.ts'
 import { presentedHead } from '../http/presented.ts'
 import type { Issuance, Means } from '../issuance/issue.ts'
 import type { Clock, Grant, IssuanceEvent, LogFields, Logger, Presented } from '../plugin-api.ts'
@@ -39,31 +38,12 @@ type Answer = {
   readonly log: LogFields
 }
 
-/** `POST /sign`: a PEM request in, a PEM chain out, as acmems always did it. */
-export async function createSignDoor(parts: SignParts): Promise<RequestListener> {
+/**
+ * `POST /sign`: a PEM request in, a PEM chain out, as acmems always did it. One path, compared as it was sent, so
+ * there is no router: a proxy in front must see the same path as we do.
+ */
+export function createSignDoor(parts: SignParts): RequestListener {
   const parseCsr = createCsrCache()
-  const app = fastify({ logger: false, exposeHeadRoutes: false })
-  // The body is ours to read: how it is declared must not matter, and a stranger's is not read at all.
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
-  app.route({
-    method: ['POST'],
-    url: '/sign',
-    handler: async (request, reply) => {
-      reply.hijack()
-      await serve(request.raw, reply.raw)
-    },
-  })
-  app.setNotFoundHandler((request, reply) => {
-    reply.hijack()
-    refuseRoute(request.raw, reply.raw)
-  })
-  app.setErrorHandler((error, request, reply) => {
-    reply.hijack()
-    parts.log.warn('a request could not be routed', { error })
-    answerEarly(request.raw, reply.raw, 400, 'this request cannot be served\n')
-  })
-  await app.ready()
 
   function refuseRoute(request: IncomingMessage, response: ServerResponse): void {
     const isSign = request.url === '/sign'
@@ -74,14 +54,12 @@ export async function createSignDoor(parts: SignParts): Promise<RequestListener>
       status,
       method: request.method,
       path: request.url,
-      client: request.socket.remoteAddress,
+      client: presentedHead(request, parts.rules().trustedProxies).remoteAddress,
     })
     answerEarly(request, response, status, text, isSign ? { allow: 'POST' } : {})
   }
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    // The router decodes %73 to s; we do not: a proxy in front must see the same path as we do.
-    if (request.url !== '/sign') return refuseRoute(request, response)
     const startedMs = parts.clock.nowMs()
     const requestId = parts.makeRequestId()
     const rules = parts.rules()
@@ -115,8 +93,8 @@ export async function createSignDoor(parts: SignParts): Promise<RequestListener>
     if (!couldAuthenticate(head, rules.blocks))
       return refusal(403, `no auth block accepts this caller (${head.remoteAddress})`)
     const length = head.headers.get('content-length')?.[0]
-    const encoding = head.headers.get('content-encoding')?.[0]
-    if (encoding !== undefined && encoding.toLowerCase() !== 'identity')
+    const encodings = head.headers.get('content-encoding') ?? []
+    if (encodings.some((encoding) => encoding.toLowerCase() !== 'identity'))
       return refusal(415, 'the body must not be compressed')
     if (length !== undefined && Number(length) > rules.maxBodyBytes) return tooLarge(rules)
     if (length === undefined && !head.headers.has('transfer-encoding'))
@@ -130,7 +108,7 @@ export async function createSignDoor(parts: SignParts): Promise<RequestListener>
     head: Omit<Presented, 'bodyBytes'>,
     rules: SignRules,
   ): Promise<Answer> {
-    if (head.headers.has('expect')) response.writeContinue()
+    if (isWaitingForContinue(request)) response.writeContinue()
     const bodyBytes = await readBody(request, rules.maxBodyBytes)
     if (bodyBytes === undefined) return tooLarge(rules)
     if (!head.headers.has('content-length'))
@@ -179,9 +157,8 @@ export async function createSignDoor(parts: SignParts): Promise<RequestListener>
   }
 
   return (request, response) => {
-    // Garbage here must not matter either, and the router would judge it.
-    delete request.headers['content-type']
-    app.routing(request, response)
+    if (request.url === '/sign' && request.method === 'POST') void serve(request, response)
+    else refuseRoute(request, response)
   }
 }
 
@@ -216,11 +193,18 @@ function answerFailure(error: unknown, nowMs: number): Answer {
   }
 }
 
+const maxNamesShown = 5
+
 function describeRefusal(refused: readonly Refusal[]): string {
   const byReason = Map.groupBy(refused, ({ reason }) => reason)
   return [...byReason]
-    .map(([reason, list]) => `${list.map(({ identifier }) => identifier.value).join(', ')}: ${reason}`)
+    .map(([reason, list]) => `${shortList(list.map(({ identifier }) => identifier.value))}: ${reason}`)
     .join('; ')
+}
+
+function shortList(names: readonly string[]): string {
+  const more = names.length - maxNamesShown
+  return `${names.slice(0, maxNamesShown).join(', ')}${more > 0 ? ` and ${more} more` : ''}`
 }
 
 function namesOf(csr: Csr): string[] {

@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely'
 import { isJsonObject } from '../acme/json-object.ts'
-import type { OrderRecords } from '../issuance/records.ts'
+import { LeaseLostError, type OrderRecords } from '../issuance/records.ts'
 import type { Progress } from '../plugin-api.ts'
 import type { Schema } from './schema.ts'
 
@@ -51,7 +51,7 @@ export function orderRecords(db: Kysely<Schema>): StoredOrders {
         .where('need', '=', needId)
         .where('holder', '=', holder)
         .executeTakeFirst()
-      if (result.numUpdatedRows === 0n) throw new Error('the lease on the order was lost')
+      if (result.numUpdatedRows === 0n) throw new LeaseLostError('the lease on the order was lost')
     },
     async finish(needId, holder) {
       await db.deleteFrom('orders').where('need', '=', needId).where('holder', '=', holder).execute()

@@ -2,6 +2,10 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlit
 import { SqliteDialect } from 'kysely'
 
 const maxCachedStatements = 200
+const busyTimeoutMs = 10_000
+const sqliteBusy = 5
+const walAttempts = 100
+const walPauseMs = 50
 
 /** kysely's SQLite dialect on Node's own SQLite: no addon, nothing to compile. */
 export function nodeSqliteDialect(database: DatabaseSync): SqliteDialect {
@@ -35,9 +39,35 @@ export function nodeSqliteDialect(database: DatabaseSync): SqliteDialect {
  * @param path a file, or `:memory:`
  */
 export function openSqlite(path: string): DatabaseSync {
-  const database = new DatabaseSync(path)
-  database.exec(
-    'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON',
-  )
+  const database = new DatabaseSync(path, { timeout: busyTimeoutMs })
+  switchToWal(database)
+  database.exec('PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON')
   return database
+}
+
+/** SQLite does not wait for others here, whatever its time-out says: processes that start at once on a new file meet. */
+function switchToWal(database: DatabaseSync): void {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      database.exec('PRAGMA journal_mode = WAL')
+      return
+    } catch (error) {
+      const isBusy = error instanceof Error && 'errcode' in error && error.errcode === sqliteBusy
+      if (!isBusy || attempt >= walAttempts) throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, walPauseMs)
+    }
+  }
+}
+
+/** One transaction that nobody else can write beside; undone when `act` fails. */
+export async function exclusively<T>(database: DatabaseSync, act: () => Promise<T>): Promise<T> {
+  database.exec('BEGIN EXCLUSIVE')
+  try {
+    const result = await act()
+    database.exec('COMMIT')
+    return result
+  } catch (error) {
+    database.exec('ROLLBACK')
+    throw error
+  }
 }

@@ -8,7 +8,7 @@ import { answerRecords, type StoredAnswers } from './answer-records.ts'
 import { certificateRecords } from './certificate-records.ts'
 import { orderRecords, type StoredOrders } from './order-records.ts'
 import { migrations, type Schema } from './schema.ts'
-import { nodeSqliteDialect, openSqlite } from './sqlite-dialect.ts'
+import { exclusively, nodeSqliteDialect, openSqlite } from './sqlite-dialect.ts'
 
 /** What must survive a restart. */
 export interface State extends AsyncDisposable {
@@ -28,37 +28,50 @@ export async function openState(
   nowMs: () => number,
   onError: (error: Error) => void = () => undefined,
 ): Promise<State> {
-  const db = new Kysely<Schema>({ dialect: await openDialect(url, onError) })
+  let db: Kysely<Schema> | undefined
   try {
-    const { error } = await new Migrator({ db, provider: migrations }).migrateToLatest()
+    const { dialect, alone } = await openDialect(url, onError)
+    db = new Kysely<Schema>({ dialect })
+    const migrator = new Migrator({ db, provider: migrations })
+    const { error } = await alone(() => migrator.migrateToLatest())
     if (error !== undefined) throw error
-    const answers = answerRecords(db)
-    await answers.removeExpired(nowMs())
-    return {
-      answers,
-      certificates: certificateRecords(db, nowMs),
-      orders: orderRecords(db),
-      [Symbol.asyncDispose]: () => db.destroy(),
-    }
+    return await stateOver(db, nowMs)
   } catch (cause) {
-    await db.destroy()
+    await db?.destroy()
     const reason = cause instanceof Error ? cause.message : 'unknown reason'
     throw new Error(`the state at ${withoutPassword(url)} cannot be used: ${reason}`, { cause })
   }
 }
 
-async function openDialect(url: string, onError: (error: Error) => void): Promise<Dialect> {
+async function stateOver(db: Kysely<Schema>, nowMs: () => number): Promise<State> {
+  const answers = answerRecords(db)
+  await answers.removeExpired(nowMs())
+  return {
+    answers,
+    certificates: certificateRecords(db, nowMs),
+    orders: orderRecords(db),
+    [Symbol.asyncDispose]: () => db.destroy(),
+  }
+}
+
+type OpenedDialect = {
+  readonly dialect: Dialect
+  /** Runs with no other process at the database, all or nothing where the database's own migrations are not. */
+  alone<T>(act: () => Promise<T>): Promise<T>
+}
+
+async function openDialect(url: string, onError: (error: Error) => void): Promise<OpenedDialect> {
   if (/^postgres(ql)?:\/\//.test(url)) {
-    // Loaded only where it is wanted: most servers never do.
+    // Loaded only where it is wanted: most servers never do. kysely locks and rolls back by itself there.
     const { postgresDialect } = await import('./postgres-dialect.ts')
-    return postgresDialect(url, onError)
+    return { dialect: postgresDialect(url, onError), alone: (act) => act() }
   }
   const path = sqlitePath(url)
   await ensureDirectory(dirname(path))
   const isNew = !existsSync(path)
   const database = openSqlite(path)
   if (isNew) chmodSync(path, 0o600)
-  return nodeSqliteDialect(database)
+  return { dialect: nodeSqliteDialect(database), alone: (act) => exclusively(database, act) }
 }
 
 /** Where files lie that belong to the state: beside an SQLite file, else where the platform says. */

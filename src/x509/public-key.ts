@@ -1,5 +1,6 @@
 import { checkPrimeSync, createPublicKey, type KeyObject } from 'node:crypto'
 import { ProblemError } from '../acme/problem.ts'
+import { readElements, tag } from './der.ts'
 
 const minRsaBits = 2048
 const maxRsaBits = 8192
@@ -27,11 +28,34 @@ export function parseSubjectPublicKey(spkiDer: Uint8Array): KeyObject {
 }
 
 function importSpki(spkiDer: Uint8Array): KeyObject {
+  checkParameters(spkiDer)
   try {
-    return createPublicKey({ key: Buffer.from(spkiDer), format: 'der', type: 'spki' })
+    const key = createPublicKey({ key: Buffer.from(spkiDer), format: 'der', type: 'spki' })
+    // OpenSSL overlooks what is not DER inside the bits; the certificate would then be for other octets.
+    if (key.export({ type: 'spki', format: 'der' }).equals(spkiDer)) return key
   } catch (cause) {
     throw new ProblemError('badPublicKey', 'the public key could not be read', { cause })
   }
+  throw refuse('the public key is not DER')
+}
+
+const rsaOid = '2a864886f70d010101'
+const ecOid = '2a8648ce3d0201'
+
+/**
+ * RFC 3279 §2.3: NULL beside an RSA key, a named curve beside an EC key. OpenSSL takes more, curves spelt out among
+ * it, and would write some of it back differently than it came.
+ */
+function checkParameters(spkiDer: Uint8Array): void {
+  const [algorithm, bits] = readElements(readElements(spkiDer)[0]?.content ?? spkiDer)
+  const [oid, parameters] = readElements(algorithm?.content ?? new Uint8Array())
+  const type = Buffer.from(oid?.content ?? []).toString('hex')
+  if (type === rsaOid && (parameters?.tag !== tag.null || parameters.content.length > 0))
+    throw refuse('an RSA key must have NULL parameters')
+  // RFC 5480 §2.2: it MUST NOT be used. The first octet of the content counts unused bits.
+  if (type === ecOid && [0x06, 0x07].includes(bits?.content[1] ?? 0)) throw refuse('the key is a point in hybrid form')
+  if (type === ecOid && parameters?.tag !== tag.objectIdentifier)
+    throw refuse('the curve must be named: P-256 or P-384')
 }
 
 function refuse(reason: string): ProblemError {

@@ -128,13 +128,13 @@ test('fetch-peers that can fetch nothing fails nothing and records what is absen
     }
     const fetchPeers = (env: Record<string, string>) =>
       spawnSync('/bin/sh', [FETCH_PEERS], {
-        env: { PATH: folder, ACMEMS_PEERS_DIR: join(folder, 'peers'), ...env },
+        env: { PATH: folder, PEERS_DIR: join(folder, 'peers'), ...env },
         encoding: 'utf8',
       })
-    const offline = fetchPeers({ ACMEMS_PEERS_OFFLINE: '1' })
+    const offline = fetchPeers({ PEERS_OFFLINE: '1' })
     assert.deepEqual([offline.status, offline.stderr], [0, ''])
-    assert.match(offline.stdout, /^skip: pebble: ACMEMS_PEERS_OFFLINE=1/m)
-    const withoutApt = fetchPeers({ ACMEMS_PEERS_OFFLINE: '' })
+    assert.match(offline.stdout, /^skip: pebble: PEERS_OFFLINE=1/m)
+    const withoutApt = fetchPeers({ PEERS_OFFLINE: '' })
     assert.equal(withoutApt.status, 0, withoutApt.stderr)
     assert.match(withoutApt.stdout, /^skip: pebble: not installed, and no apt-get to fetch it with$/m)
     assert.match(readFileSync(join(folder, 'peers/skipped'), 'utf8'), /^pebble\tnot installed/m)

@@ -41,7 +41,7 @@ export type Peer = {
 
 /** Where scripts/fetch-peers unpacks. */
 export function peersFolder(): string {
-  return process.env.ACMEMS_PEERS_DIR ?? join(CHECKOUT, '.cache/peers')
+  return process.env.PEERS_DIR ?? join(CHECKOUT, '.cache/peers')
 }
 
 function isExecutable(path: string): boolean {
@@ -128,7 +128,7 @@ export function needPeer(name: PeerName): Peer {
 }
 
 function noteUse(line: string): void {
-  const file = process.env.ACMEMS_PEERS_USED
+  const file = process.env.PEERS_USED
   if (file) appendFileSync(file, `${line}\n`)
 }
 

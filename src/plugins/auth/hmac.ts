@@ -61,7 +61,7 @@ function parseAuthentication(value: string): Claim | undefined {
 }
 
 function makeClaim(digest: Digest, hash: string): Claim | undefined {
-  return /^[0-9a-fA-F]{56,128}$/.test(hash) ? { digest, mac: Buffer.from(hash, 'hex') } : undefined
+  return /^(?:[0-9a-fA-F]{2}){28,64}$/.test(hash) ? { digest, mac: Buffer.from(hash, 'hex') } : undefined
 }
 
 function digestOf(name: string): Digest | undefined {

@@ -45,10 +45,12 @@ export function createAccountHolder(
     if (registration !== undefined && isAt(registration, settings.directoryUrl)) {
       return { key, thumbprint, accountUrl: registration.uri }
     }
-    const account = (await findAccount(transport, key, context)) ?? (await register(settings, transport, key, context))
+    const account = await ownAffair(
+      async () => (await findAccount(transport, key, context)) ?? (await register(settings, transport, key, context)),
+    )
     if (account.status !== 'valid') {
       throw new ProblemError(
-        'unauthorized',
+        'userActionRequired',
         `the CA says that the account is ${account.status}; a new account needs a new key`,
       )
     }
@@ -71,6 +73,17 @@ export function createAccountHolder(
       current = undefined
       forgotten = true
     },
+  }
+}
+
+/** What a CA has against our account is no fault of the host that asked for a certificate, whatever the CA calls it. */
+async function ownAffair<T>(act: () => Promise<T>): Promise<T> {
+  try {
+    return await act()
+  } catch (cause) {
+    if (!(cause instanceof ProblemError) || cause.retry.when !== 'never' || cause.code === 'userActionRequired')
+      throw cause
+    throw new ProblemError('userActionRequired', `the CA does not take our account: ${cause.message}`, { cause })
   }
 }
 
@@ -119,8 +132,7 @@ export async function register(
   const { termsOfServiceUrl } = await transport.directory(context)
   const agreed =
     termsOfServiceUrl === undefined ||
-    settings.acceptedTerms.includes('yes') ||
-    settings.acceptedTerms.includes(termsOfServiceUrl)
+    settings.acceptedTerms.some((terms) => terms === 'yes' || sameUrl(terms, termsOfServiceUrl))
   if (!agreed) {
     throw new ProblemError(
       'userActionRequired',
@@ -141,4 +153,8 @@ export async function register(
 export async function saveAccount(settings: AccountSettings, account: Account): Promise<void> {
   const body = { status: account.status, contact: account.contact }
   await settings.folder.saveRegistration({ uri: account.url, body, directory: settings.directoryUrl })
+}
+
+function sameUrl(left: string, right: string): boolean {
+  return left === right || (URL.canParse(left) && URL.canParse(right) && new URL(left).href === new URL(right).href)
 }

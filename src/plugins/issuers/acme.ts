@@ -1,6 +1,5 @@
 import { X509Certificate } from 'node:crypto'
 import type { Authorization } from '../../acme/authorization.ts'
-import type { Challenge } from '../../acme/challenge.ts'
 import { keyAuthorization } from '../../acme/key-authorization.ts'
 import { asProblemError, ProblemError } from '../../acme/problem.ts'
 import { fetchAuthorization } from '../../acme-client/authorizations.ts'
@@ -63,11 +62,11 @@ export function createAcmeIssuer(
         // Its orders went with the account: find or make it again, and begin anew.
         context.log.warn('the CA does not know our account any more', { account: account.accountUrl })
         holder.forget()
-        await cleanUp(run, progress, chosenIn(progress))
+        await cleanUp(run, progress, progress.chosen)
         return again({ ...noProgress, accountLost: true })
       }
-      if (problem.retry.when === 'never' || problem.retry.when === 'newOrder')
-        await cleanUp(run, progress, chosenIn(progress))
+      if (!progress.cleaned && (problem.retry.when === 'never' || problem.retry.when === 'newOrder'))
+        await cleanUp(run, progress, progress.chosen)
       throw error
     }
   }
@@ -133,8 +132,9 @@ async function perform(run: Run, progress: OrderProgress, step: Step): Promise<A
     case 'finalize':
       return afterLooking(
         run,
-        { ...progress, polls: 0 },
+        progress,
         await finalizeOrder(transport, account, step.order, grant.csr.der, context),
+        true,
       )
     case 'download': {
       const chain = await downloadChain(transport, account, step.url, context)
@@ -159,13 +159,19 @@ function again(progress: OrderProgress, notBeforeMs?: number): Advance {
   return { outcome: 'again', progress, ...(notBeforeMs === undefined ? {} : { notBeforeMs }) }
 }
 
-/** RFC 8555 §7.5.1: the CA's Retry-After decides when to look again; without one, ever more rarely. */
-function afterLooking(run: Run, progress: OrderProgress, { order, retryAfterMs }: OrderReply): Advance {
-  const waits = order.status === 'pending' || order.status === 'processing'
+/** RFC 8555 §7.5.1: never before the CA's Retry-After, and ever more rarely by ourselves. */
+function afterLooking(
+  run: Run,
+  progress: OrderProgress,
+  { order, retryAfterMs }: OrderReply,
+  finalized = false,
+): Advance {
+  // Some CAs still say `ready` right after finalize: that is a wait, too.
+  const waits = order.status === 'pending' || order.status === 'processing' || (finalized && order.status === 'ready')
   const looked = { ...progress, order, polls: waits ? progress.polls + 1 : 0 }
   if (!waits) return again(looked)
   const ownPaceMs = Math.min(firstPollMs * 2 ** progress.polls, longestPollMs)
-  return again(looked, run.context.clock.nowMs() + (retryAfterMs ?? ownPaceMs))
+  return again(looked, run.context.clock.nowMs() + Math.max(retryAfterMs ?? 0, ownPaceMs))
 }
 
 /** After a crash or a lost answer the CA's view counts: what it has not seen is done again, nothing else. */
@@ -204,7 +210,7 @@ async function chooseProfile(run: Run): Promise<string | undefined> {
 async function withSolver(
   run: Run,
   progress: OrderProgress,
-  { authorization, challenge }: ChosenChallenge,
+  { identifier, wildcard, challenge }: ChosenChallenge,
   act: (solver: ChallengeSolver, task: ChallengeTask) => Promise<void>,
 ): Promise<void> {
   const solver = run.context.solvers.find(({ type }) => type === challenge.type)
@@ -212,8 +218,8 @@ async function withSolver(
   const nowMs = run.context.clock.nowMs()
   const expiresAtMs = Math.min(progress.order?.expiresAtMs ?? Number.POSITIVE_INFINITY, nowMs + answerLifetimeMs)
   await act(solver, {
-    identifier: authorization.identifier,
-    wildcard: authorization.wildcard,
+    identifier,
+    wildcard,
     challenge,
     keyAuthorization: keyAuthorization(challenge.token, run.account.thumbprint),
     expiresAtMs,
@@ -228,18 +234,11 @@ async function cleanUp(run: Run, progress: OrderProgress, challenges: readonly C
   for (const [index, result] of results.entries()) {
     if (result.status === 'rejected') {
       run.context.log.warn('a challenge answer could not be removed', {
-        name: challenges[index]?.authorization.identifier.value,
+        name: challenges[index]?.identifier.value,
         error: result.reason,
       })
     }
   }
-}
-
-function chosenIn(progress: OrderProgress): ChosenChallenge[] {
-  return progress.authorizations.flatMap((authorization) => {
-    const challenge = authorization.challenges.find(({ url }: Challenge) => url === progress.chosen[authorization.url])
-    return challenge === undefined ? [] : [{ authorization, challenge }]
-  })
 }
 
 /** A preference that no chain meets never fails an issuance: the CA's own choice is then the answer. */
