@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { makeTempFolder, startChild, waitUntilReady } from './child.ts'
+import { acceptsTcp, makeTempFolder, startChild, waitUntilReady } from './child.ts'
 import { freePort, needPeer } from './peers.ts'
 
 export interface Bind extends AsyncDisposable {
@@ -42,7 +42,7 @@ ${zoneTexts.join('\n')}
     logFile: join(folder, 'named.log'),
   })
   cleanup.use(child)
-  await waitUntilReady(child, 'named', async () => child.log().includes('running'))
+  await waitUntilReady(child, 'named', async () => child.log().includes('running') && (await acceptsTcp(port)))
   const owned = cleanup.move()
   return { port, version: peer.version, log: () => child.log(), [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
