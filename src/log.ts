@@ -23,7 +23,7 @@ type Sink = { write(line: string): void }
  */
 export function createLog(settings: LogSettings, isTerminal: boolean): Log {
   const text = settings.format === 'text' || (settings.format === 'auto' && isTerminal)
-  const file = pino.destination({ dest: destinationOf(settings.destination), sync: true, mkdir: false })
+  const file = pino.destination({ dest: destinationOf(settings.destination), sync: false, minLength: 0 })
   const sink: Sink = { write: (line) => file.write(text ? formatLine(line, isTerminal) : escapeLine(line)) }
   const logger = pino(
     {

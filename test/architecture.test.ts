@@ -20,7 +20,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   plugins: ['dns', 'acme', 'x509', 'jws', 'plugin-api', 'acme-client', 'durable-file'],
   policy: ['acme', 'x509', 'plugin-api'],
   issuance: ['acme', 'x509', 'plugin-api', 'policy'],
-  state: ['acme', 'plugin-api', 'issuance', 'durable-file'],
+  state: ['acme', 'x509', 'plugin-api', 'issuance', 'durable-file'],
   http: ['plugin-api', 'plugins/address-range'],
   sign: ['acme', 'x509', 'plugin-api', 'policy', 'issuance', 'http', 'plugins/address-range'],
   responder: ['acme'],

@@ -17,6 +17,9 @@ export function readBody(request: IncomingMessage, maxBytes: number): Promise<Bu
     })
     request.on('end', () => resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)))
     request.on('error', reject)
-    request.on('close', () => reject(new Error('the client went away')))
+    // Comes after every request; only where the end did not come first has the client gone.
+    request.on('close', () => {
+      if (!request.readableEnded) reject(new Error('the client went away'))
+    })
   })
 }

@@ -12,7 +12,7 @@ export function answerEarly(
   request: IncomingMessage,
   response: ServerResponse,
   status: number,
-  text: string,
+  text: string | Buffer,
   headers: Readonly<Record<string, string>> = {},
 ): void {
   response.on('error', () => undefined)

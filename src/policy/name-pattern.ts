@@ -3,6 +3,9 @@ import { type Identifier, isWildcard } from '../acme/identifier.ts'
 /** One `domain =` value: a glob whose `*` and `?` stay within a label; `**` stands for one or more labels. */
 export type NamePattern = { readonly text: string; matches(name: string): boolean }
 
+/** A label of a pattern: exactly this one, any one, any number of any (`**`), or a glob. */
+type LabelPattern = string | '*' | '**' | readonly Glyph[]
+
 /** One character of a label's glob: any number, any one, or one of a set. */
 type Glyph = { readonly many: true } | { readonly many: false; accepts(character: string): boolean }
 
@@ -18,15 +21,14 @@ export function parseNamePattern(text: string): NamePattern {
     throw new Error('a domain pattern is not empty and has no blanks; write other scripts as xn-- labels')
   if (text.length > maxPatternLength) throw new Error(`a domain pattern has at most ${maxPatternLength} characters`)
   if (text.endsWith('.')) throw new Error(`write ${text.slice(0, -1)} without the dot at its end`)
-  const labels = text
-    .toLowerCase()
-    .split('.')
-    .map((label) => (label === '**' ? label : parseLabel(label)))
+  const labels = text.toLowerCase().split('.').map(parseLabel)
   return { text, matches: (name) => matchLabels(labels, name.split('.')) }
 }
 
-function parseLabel(label: string): Glyph[] {
+function parseLabel(label: string): LabelPattern {
   if (label === '') throw new Error('a domain pattern cannot have an empty label')
+  // What nearly every pattern consists of is compared without walking along it.
+  if (label === '*' || label === '**' || /^[a-z0-9-]+$/.test(label)) return label
   if (label.includes('**')) throw new Error('"**" stands only as a whole label')
   const parts = label.match(/\[!?[^\]]*\]|[^[\]]/g) ?? []
   if (parts.join('') !== label) throw new Error(`${JSON.stringify(label)} has a bracket without its partner`)
@@ -53,7 +55,9 @@ function parseChoice(part: string): (character: string) => boolean {
   return (character) => ranges.some(([from, to]) => from <= character && character <= to) !== negated
 }
 
-function matchLabels(pattern: readonly (Glyph[] | '**')[], labels: readonly string[]): boolean {
+function matchLabels(pattern: readonly LabelPattern[], labels: readonly string[]): boolean {
+  if (!pattern.includes('**'))
+    return pattern.length === labels.length && labels.every((label, index) => matchLabel(pattern[index] ?? '', label))
   // reached[i]: the pattern so far can end before label i.
   let reached = labels.map(() => false).concat(false)
   reached[0] = true
@@ -68,7 +72,8 @@ function matchLabels(pattern: readonly (Glyph[] | '**')[], labels: readonly stri
   return reached[labels.length] === true
 }
 
-function matchLabel(glyphs: readonly Glyph[], label: string): boolean {
+function matchLabel(glyphs: LabelPattern, label: string): boolean {
+  if (typeof glyphs === 'string') return glyphs === '*' || glyphs === label
   const characters = [...label]
   let reached = characters.map(() => false).concat(false)
   reached[0] = true

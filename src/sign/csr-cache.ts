@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { type Csr, parseCsrPem } from '../x509/csr.ts'
 
 const maxEntries = 1000
@@ -7,7 +7,7 @@ const maxEntries = 1000
 export function createCsrCache(): (postedBytes: Uint8Array) => Csr {
   const parsed = new Map<string, Csr>()
   return (postedBytes) => {
-    const digest = createHash('sha256').update(postedBytes).digest('base64')
+    const digest = hash('sha256', postedBytes, 'base64')
     const known = parsed.get(digest)
     if (known !== undefined) {
       // Moves to the end: what is asked for is what stays.

@@ -33,7 +33,7 @@ export type SignParts = {
 /** The answer, not sent yet, and what the log says about it. */
 type Answer = {
   readonly status: number
-  readonly text: string
+  readonly text: string | Buffer
   readonly headers?: Record<string, string>
   readonly log: LogFields
 }
@@ -141,7 +141,7 @@ export function createSignDoor(parts: SignParts): RequestListener {
       const { serial, notAfterMs } = chain.leaf
       if (source === 'issued')
         parts.tell({ kind: 'certificate.issued', atMs: parts.clock.nowMs(), ...common, serial, notAfterMs })
-      return { status: 200, text: chain.pem, log: { names, block: grant.block, outcome: source, serial } }
+      return { status: 200, text: chain.pemBytes, log: { names, block: grant.block, outcome: source, serial } }
     } catch (error) {
       const problem = asProblemError(error)
       parts.tell({

@@ -1,7 +1,13 @@
 import { createHash } from 'node:crypto'
 import type { Kysely } from 'kysely'
 import type { CertificateKey, KeptCertificates } from '../plugin-api.ts'
+import type { Csr } from '../x509/csr.ts'
 import type { Schema } from './schema.ts'
+
+/** For so long a chain that was just looked up is not looked up again: what another process changed is seen after it. */
+const lookupLifetimeMs = 1000
+
+type Lookup = { readonly chainPem: string; readonly atMs: number }
 
 export function certificateRecords(db: Kysely<Schema>, nowMs: () => number): KeptCertificates {
   // Built once: this is asked for every request.
@@ -12,13 +18,23 @@ export function certificateRecords(db: Kysely<Schema>, nowMs: () => number): Kep
     .where('issuer_key', '=', '')
     .where('profile', '=', '')
     .compile()
+  /** By the parsed request, which is one object for as long as hosts keep asking with it. */
+  const lookups = new WeakMap<Csr, Map<string, Lookup>>()
+  const remember = (key: CertificateKey, chainPem: string) => {
+    const known = lookups.get(key.csr) ?? new Map<string, Lookup>()
+    lookups.set(key.csr, known.set(variantOf(key), { chainPem, atMs: nowMs() }))
+  }
   return {
     async findChain(key) {
+      const known = lookups.get(key.csr)?.get(variantOf(key))
+      if (known !== undefined && Math.abs(nowMs() - known.atMs) < lookupLifetimeMs) return known.chainPem
       const { rows } = await db.executeQuery<{ chain_pem: string }>({
         ...find,
         parameters: Object.values(columnsOf(key)),
       })
-      return rows[0]?.chain_pem
+      const chainPem = rows[0]?.chain_pem
+      if (chainPem !== undefined) remember(key, chainPem)
+      return chainPem
     },
     async saveChain(key, chainPem) {
       const row = { ...columnsOf(key), chain_pem: chainPem, kept_at_ms: nowMs() }
@@ -27,8 +43,13 @@ export function certificateRecords(db: Kysely<Schema>, nowMs: () => number): Kep
         .values(row)
         .onConflict((conflict) => conflict.columns(['csr_sha256', 'issuer_key', 'profile']).doUpdateSet(row))
         .execute()
+      remember(key, chainPem)
     },
   }
+}
+
+function variantOf({ issuerKey, profile }: CertificateKey): string {
+  return `${issuerKey}\0${profile ?? ''}`
 }
 
 function columnsOf({ csr, issuerKey, profile }: CertificateKey) {

@@ -118,12 +118,18 @@ test('a chain is found by its request, issuer and profile', async () => {
   for (const other of others) assert.equal(await certificates.findChain(other), undefined)
 })
 
-test('a chain kept later takes the place of the earlier, also seen from another handle', async () => {
-  await using world = makeWorld()
-  const [one, two] = [await world.open(), await world.open()]
+test('a chain kept later takes the place of the earlier; another process sees it a second later', async () => {
+  using folder = makeFolder()
+  let atMs = nowMs
+  const openLater = () => openState(`sqlite:${join(folder.path, 'state.db')}`, () => atMs, assert.ifError)
+  await using one = await openLater()
+  await using two = await openLater()
   await one.certificates.saveChain(key, 'FIRST')
-  await two.certificates.saveChain(key, 'SECOND')
-  assert.equal(await one.certificates.findChain(key), 'SECOND')
+  await one.certificates.saveChain(key, 'SECOND')
+  assert.equal(await one.certificates.findChain(key), 'SECOND', 'at once, where it was kept')
+  await two.certificates.saveChain(key, 'THIRD')
+  atMs += 1000
+  assert.equal(await one.certificates.findChain(key), 'THIRD')
 })
 
 test('what was kept is there after a restart', async () => {

@@ -4,7 +4,13 @@ import { type Certificate, parseCertificate } from './certificate.ts'
 import { formatPem, parsePem } from './pem.ts'
 
 /** A leaf and what leads towards a root, in order (RFC 8555 §9.1). */
-export type Chain = { readonly leaf: Certificate; readonly issuers: readonly Certificate[]; readonly pem: string }
+export type Chain = {
+  readonly leaf: Certificate
+  readonly issuers: readonly Certificate[]
+  readonly pem: string
+  /** The same as octets: what is answered again and again is encoded once. */
+  readonly pemBytes: Buffer
+}
 
 /** What a chain must be good for. */
 export type ChainNeed = { readonly identifiers: readonly Identifier[]; readonly publicKeyHash: string }
@@ -30,7 +36,8 @@ export function parseChain(pem: string): Chain {
   if (blocks.length > maxCertificates) throw new ChainError(`the chain has ${blocks.length} certificates`)
   const [leaf, ...issuers] = blocks.map((block) => readCertificate(block.der))
   if (leaf === undefined) throw new ChainError('the chain holds no certificate')
-  return { leaf, issuers, pem: blocks.map((block) => formatPem('CERTIFICATE', block.der)).join('\n') }
+  const canonicalPem = blocks.map((block) => formatPem('CERTIFICATE', block.der)).join('\n')
+  return { leaf, issuers, pem: canonicalPem, pemBytes: Buffer.from(canonicalPem, 'latin1') }
 }
 
 function readBlocks(pem: string): ReturnType<typeof parsePem> {
