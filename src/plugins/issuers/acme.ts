@@ -53,9 +53,8 @@ export function createAcmeIssuer(
     const run: Run = { grant, account, transport, context, settings }
     try {
       if (resumed && progress.order !== undefined && progress.chainPem === undefined)
-        return again(await refresh(run, progress))
-      const solvable = context.solvers.map((solver) => solver.type)
-      return await perform(run, progress, nextStep(progress, grant.csr.identifiers, solvable, context.clock.nowMs()))
+        return settle(run, again(await refresh(run, progress)))
+      return settle(run, await perform(run, progress, nextStepOf(run, progress)))
     } catch (error) {
       const problem = asProblemError(error)
       if (problem.code === 'accountDoesNotExist' && !progress.accountLost) {
@@ -63,7 +62,7 @@ export function createAcmeIssuer(
         context.log.warn('the CA does not know our account any more', { account: account.accountUrl })
         holder.forget()
         await cleanUp(run, progress, progress.chosen)
-        return again({ ...noProgress, accountLost: true })
+        return settle(run, again({ ...noProgress, accountLost: true }))
       }
       if (!progress.cleaned && (problem.retry.when === 'never' || problem.retry.when === 'newOrder'))
         await cleanUp(run, progress, progress.chosen)
@@ -88,7 +87,33 @@ type Run = {
   readonly settings: AcmeIssuerSettings
 }
 
-async function perform(run: Run, progress: OrderProgress, step: Step): Promise<Advance> {
+function nextStepOf({ grant, context }: Run, progress: OrderProgress): Step {
+  const solvable = context.solvers.map((solver) => solver.type)
+  return nextStep(progress, grant.csr.identifiers, solvable, context.clock.nowMs())
+}
+
+/** Steps that touch nothing outside need no saving of their own: they are taken along with the one before. */
+function settle(run: Run, outcome: Performed): Advance {
+  let { progress } = outcome
+  if (outcome.notBeforeMs !== undefined) return { outcome: 'again', progress, notBeforeMs: outcome.notBeforeMs }
+  for (;;) {
+    const step = nextStepOf(run, progress)
+    const solverOf = ({ challenge }: ChosenChallenge) => run.context.solvers.find(({ type }) => type === challenge.type)
+    if (step.do === 'choose') progress = { ...progress, chosen: step.chosen }
+    else if (step.do === 'waitUntilVisible' && !step.challenges.some((chosen) => solverOf(chosen)?.waitUntilVisible))
+      progress = { ...progress, visible: true }
+    else if (step.do === 'succeed')
+      return {
+        outcome: 'done',
+        chain: preferChain(run, { chainPem: step.chainPem, alternatesPem: progress.alternatesPem ?? [] }),
+      }
+    else return { outcome: 'again', progress }
+  }
+}
+
+type Performed = { readonly progress: OrderProgress; readonly notBeforeMs?: number }
+
+async function perform(run: Run, progress: OrderProgress, step: Step): Promise<Performed> {
   const { grant, account, transport, context } = run
   switch (step.do) {
     case 'createOrder': {
@@ -144,10 +169,7 @@ async function perform(run: Run, progress: OrderProgress, step: Step): Promise<A
       await cleanUp(run, progress, step.challenges)
       return again({ ...progress, cleaned: true })
     case 'succeed':
-      return {
-        outcome: 'done',
-        chain: preferChain(run, { chainPem: step.chainPem, alternatesPem: progress.alternatesPem ?? [] }),
-      }
+      return again(progress)
     case 'fail':
       throw new ProblemError(step.code, step.reason, { retry: step.retry })
     default:
@@ -155,8 +177,8 @@ async function perform(run: Run, progress: OrderProgress, step: Step): Promise<A
   }
 }
 
-function again(progress: OrderProgress, notBeforeMs?: number): Advance {
-  return { outcome: 'again', progress, ...(notBeforeMs === undefined ? {} : { notBeforeMs }) }
+function again(progress: OrderProgress, notBeforeMs?: number): Performed {
+  return { progress, ...(notBeforeMs === undefined ? {} : { notBeforeMs }) }
 }
 
 /** RFC 8555 §7.5.1: never before the CA's Retry-After, and ever more rarely by ourselves. */
@@ -165,7 +187,7 @@ function afterLooking(
   progress: OrderProgress,
   { order, retryAfterMs }: OrderReply,
   finalized = false,
-): Advance {
+): Performed {
   // Some CAs still say `ready` right after finalize: that is a wait, too.
   const waits = order.status === 'pending' || order.status === 'processing' || (finalized && order.status === 'ready')
   const looked = { ...progress, order, polls: waits ? progress.polls + 1 : 0 }
