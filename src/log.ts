@@ -23,7 +23,11 @@ type Sink = { write(line: string): void }
  */
 export function createLog(settings: LogSettings, isTerminal: boolean): Log {
   const text = settings.format === 'text' || (settings.format === 'auto' && isTerminal)
-  const file = pino.destination({ dest: destinationOf(settings.destination), sync: false, minLength: 0 })
+  const destination = destinationOf(settings.destination)
+  // A terminal or a pipe may be slow, and no request waits for it; a file is quick, and is complete after a crash.
+  const file = pino.destination({ dest: destination, sync: typeof destination === 'string' })
+  // A log that cannot be written (its reader is gone, the disk is full) is no reason to stop serving.
+  file.on('error', () => undefined)
   const sink: Sink = { write: (line) => file.write(text ? formatLine(line, isTerminal) : escapeLine(line)) }
   const logger = pino(
     {
@@ -39,7 +43,7 @@ export function createLog(settings: LogSettings, isTerminal: boolean): Log {
     ...loggerOver(logger),
     child: (fields) => loggerOver(logger.child(fields)),
     reopen: () => {
-      if (typeof destinationOf(settings.destination) === 'string') file.reopen()
+      if (typeof destination === 'string') file.reopen()
     },
     [Symbol.dispose]: () => file.flushSync(),
   }

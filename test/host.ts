@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { request } from 'undici'
 import { makeTempFolder } from './peers/child.ts'
 
 export type CsrWish = {
@@ -46,12 +47,13 @@ export async function postCsr(
   csrPem: string | Uint8Array,
   headers: Record<string, string> = {},
 ): Promise<SignReply> {
-  const response = await fetch(signUrl, {
-    method: 'POST',
-    body: typeof csrPem === 'string' ? csrPem : Buffer.from(csrPem),
-    headers,
-  })
-  return { status: response.status, text: await response.text(), headers: response.headers }
+  // Not fetch: it sends a request again, unasked, when the answer is 421.
+  const body = typeof csrPem === 'string' ? csrPem : Buffer.from(csrPem)
+  const response = await request(signUrl, { method: 'POST', body, headers, headersTimeout: 0 })
+  const received = Object.entries(response.headers).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, String(value)] as [string, string]],
+  )
+  return { status: response.statusCode, text: await response.body.text(), headers: new Headers(received) }
 }
 
 export function certificatesOf(pem: string): X509Certificate[] {

@@ -154,18 +154,22 @@ open(my $f, '>>', $ARGV[1]); $f->autoflush(1); print "ready\\n"; while (1) { $s-
   }
 })
 
-test('kill -9 in the middle: started again, the next request goes on with the same order', async (t) => {
+test('kill -9 in the middle: started again, the next request goes on with the same order; validators are answered meanwhile', async (t) => {
   if (!requirePeer(t, 'pebble')) return
   using folder = makeTempFolder('crash')
   await using pebble = await startPebble({ sleep: true, sleepTimeSeconds: 4, nonceReject: 0 })
   const csr = makeCsr({ names: ['a.lab.test'] })
-  const first = await startAcmems(pebbleConfig(pebble), { folder: folder.path })
+  const state = `[state]\nurl = sqlite:${join(folder.path, 'state.db')}\n`
+  // Somebody must be there to tell the validator while the other is dead: a second process on the same state.
+  await using _responder = await startAcmems(`${state}${pebbleConfig(pebble)}`)
+  const config = `${state}${pebbleConfig(pebble).replace(/listener = .*/, 'listener =')}`
+  const first = await startAcmems(config, { folder: folder.path })
   const lost = postCsr(first.signUrl, csr).catch(() => undefined)
   await until('the answered challenge', () => [...pebble.requests()].some(([route]) => route.startsWith('POST /chalZ')))
   process.kill(first.pid, 'SIGKILL')
   await lost
   await first.stop()
-  await using second = await startAcmems(pebbleConfig(pebble), { folder: folder.path })
+  await using second = await startAcmems(config, { folder: folder.path })
   const reply = await postCsr(second.signUrl, csr)
   assert.equal(reply.status, 200, reply.text + second.log())
   assert.equal(pebble.requests().get('POST /order-plz'), 1, 'one order')

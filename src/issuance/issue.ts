@@ -92,6 +92,7 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
       const record = await writing(orders.claim(need, holder, clock.nowMs(), clock.nowMs() + leaseMs))
       if (record !== undefined) {
         const outcome = await workUnlessKept(request, need, record.progress, deadlineMs)
+        if (outcome === 'begin anew') continue
         if (outcome !== 'lease lost') return outcome
       }
       // Another process on this state works on the same need: its result will be kept for both of us.
@@ -107,7 +108,7 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
     need: Need,
     saved: Progress | undefined,
     deadlineMs: number,
-  ): Promise<CertificateRecord | 'lease lost'> {
+  ): Promise<CertificateRecord | 'lease lost' | 'begin anew'> {
     // Between our look and our claim another may have finished; now that the need is ours, the look counts.
     const kept = saved === undefined ? await findKept(request) : undefined
     if (kept?.fresh === true) {
@@ -118,6 +119,8 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
       return await work(request, need, saved, deadlineMs)
     } catch (error) {
       if (error instanceof LeaseLostError) return 'lease lost'
+      // What was left behind by an earlier attempt had failed meanwhile; this caller has not had its own attempt yet.
+      if (saved !== undefined && error instanceof ProblemError && error.retry.when === 'newOrder') return 'begin anew'
       throw error
     }
   }
