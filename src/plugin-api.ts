@@ -12,8 +12,8 @@ import type { Csr } from './x509/csr.ts'
 export type { AnswerRecord } from './acme/answer-record.ts'
 export type { Challenge, ChallengeType } from './acme/challenge.ts'
 export type { Identifier } from './acme/identifier.ts'
-export type { ProblemCode, Retry } from './acme/problem.ts'
-export { ProblemError } from './acme/problem.ts'
+/** Thrown by a plugin as any Error with this `name`, a registered `code`, a message for the caller, and a `cause` for the log. */
+export type { ProblemCode, ProblemError, Retry } from './acme/problem.ts'
 export type { Option, Options, OptionValues } from './plugin-option.ts'
 export type { Csr } from './x509/csr.ts'
 

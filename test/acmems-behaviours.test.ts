@@ -2,6 +2,7 @@
 // HMAC, framing, request content, storages and DNS have files of their own; this is the rest, against real parts.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createLog } from '../src/log.ts'
 import { type Acmems, accountAndHttp01, startAcmems } from './acmems.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
@@ -156,13 +157,18 @@ test('the log: one line a request with id, client, names, outcome and duration; 
     '[account]\ntype = local\n[auth "lab"]\nip = 127.0.0.1\ndomain = *.example.test\n',
   )
   const reply = await postCsr(acmems.signUrl, makeCsr({ names: ['a.example.test'] }))
-  const line = acmems.logLines().find((entry) => entry.requestId === reply.headers.get('x-request-id'))
+  const find = () => acmems.logLines().find((entry) => entry.requestId === reply.headers.get('x-request-id'))
+  // Written after the answer.
+  for (let i = 0; i < 40 && find() === undefined; i++) await sleep(50)
+  const line = find()
   assert.deepEqual(
     [line?.client, line?.names, line?.outcome, line?.status, typeof line?.durationMs, line?.block],
     ['127.0.0.1', ['a.example.test'], 'issued', 200, 'number', 'lab'],
   )
   const before = acmems.logLines().length
   await postCsr(acmems.signUrl, makeCsr({ names: ['a.example.test'], commonName: 'x\n{"msg":"forged"}' }))
+  for (let i = 0; i < 40 && acmems.logLines().length === before; i++) await sleep(50)
+  await sleep(100)
   const added = acmems.logLines().slice(before)
   assert.deepEqual(
     added.map((entry) => entry.msg),

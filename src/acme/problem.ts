@@ -65,10 +65,21 @@ export class ProblemError extends Error {
   }
 }
 
-/** Makes any thrown value a ProblemError; what nobody understood says nothing about itself to the caller. */
+/**
+ * Makes any thrown value a ProblemError; what nobody understood says nothing about itself to the caller.
+ * A plugin from outside has nothing to import: an Error of this name and with a registered code counts as one.
+ */
 export function asProblemError(error: unknown): ProblemError {
   if (error instanceof ProblemError) return error
+  if (error instanceof Error && error.name === 'ProblemError' && 'code' in error && isProblemCode(error.code)) {
+    const backoff = 'retry' in error && isJsonObject(error.retry) && error.retry.when === 'backoff'
+    return new ProblemError(error.code, error.message, { retry: { when: backoff ? 'backoff' : 'never' }, cause: error })
+  }
   return new ProblemError('serverInternal', 'internal error; the log has the details', { cause: error })
+}
+
+function isProblemCode(code: unknown): code is ProblemCode {
+  return typeof code === 'string' && Object.hasOwn(problemStatus, code)
 }
 
 /** Reads a problem document; anything else becomes one with what the status says (RFC 8555 §6.7). */
@@ -98,7 +109,7 @@ function textOf(value: unknown): string | undefined {
 /** The registered token of a problem; types that we do not know are judged by their HTTP status. */
 export function problemCode(problem: Pick<Problem, 'type' | 'status'>): ProblemCode {
   const token = problem.type.startsWith(errorNamespace) ? problem.type.slice(errorNamespace.length) : ''
-  if (Object.hasOwn(problemStatus, token)) return token as ProblemCode
+  if (isProblemCode(token)) return token
   if (token === 'agreementRequired') return 'userActionRequired' // Pebble's and older Boulders' word for it
   if (problem.status === 429) return 'rateLimited'
   if (problem.status >= 500) return 'serverInternal'

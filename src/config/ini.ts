@@ -27,7 +27,10 @@ export function parseIni(text: string, file: string): { sections: Section[]; fin
     complain(1, 'a configuration file of more than 1 MiB')
     return { sections, findings }
   }
-  for (const [index, raw] of text.replace(/^﻿/, '').split(/\r?\n/).entries()) {
+  for (const [index, raw] of text
+    .replace(/^\uFEFF/, '')
+    .split(/\r?\n/)
+    .entries()) {
     const number = index + 1
     const line = raw.trim()
     if (line === '' || line.startsWith('#') || line.startsWith(';')) continue

@@ -29,33 +29,40 @@ export async function openState(
   onError: (error: Error) => void = () => undefined,
 ): Promise<State> {
   let db: Kysely<Schema> | undefined
+  let quick: Kysely<Schema> | undefined
   try {
-    const { dialect, alone } = await openDialect(url, onError)
+    const { dialect, quickDialect, alone } = await openDialect(url, onError)
     db = new Kysely<Schema>({ dialect })
+    quick = quickDialect === undefined ? db : new Kysely<Schema>({ dialect: quickDialect })
     const migrator = new Migrator({ db, provider: migrations })
     const { error } = await alone(() => migrator.migrateToLatest())
     if (error !== undefined) throw error
-    return await stateOver(db, nowMs)
+    return await stateOver(db, quick, nowMs)
   } catch (cause) {
-    await db?.destroy()
+    for (const opened of new Set([db, quick])) await opened?.destroy()
     const reason = cause instanceof Error ? cause.message : 'unknown reason'
     throw new Error(`the state at ${withoutPassword(url)} cannot be used: ${reason}`, { cause })
   }
 }
 
-async function stateOver(db: Kysely<Schema>, nowMs: () => number): Promise<State> {
-  const answers = answerRecords(db)
+/** @param quick for what a power failure may take: it is made again, or expires */
+async function stateOver(db: Kysely<Schema>, quick: Kysely<Schema>, nowMs: () => number): Promise<State> {
+  const answers = answerRecords(quick)
   await answers.removeExpired(nowMs())
   return {
     answers,
     certificates: certificateRecords(db, nowMs),
-    orders: orderRecords(db),
-    [Symbol.asyncDispose]: () => db.destroy(),
+    orders: orderRecords(db, quick),
+    async [Symbol.asyncDispose]() {
+      for (const opened of new Set([quick, db])) await opened.destroy()
+    },
   }
 }
 
 type OpenedDialect = {
   readonly dialect: Dialect
+  /** Another connection, whose commits do not wait for the disk; where there is none, there is nothing to gain. */
+  readonly quickDialect?: Dialect
   /** Runs with no other process at the database, all or nothing where the database's own migrations are not. */
   alone<T>(act: () => Promise<T>): Promise<T>
 }
@@ -69,9 +76,13 @@ async function openDialect(url: string, onError: (error: Error) => void): Promis
   const path = sqlitePath(url)
   await ensureDirectory(dirname(path))
   const isNew = !existsSync(path)
-  const database = openSqlite(path)
+  const database = openSqlite(path, 'FULL')
   if (isNew) chmodSync(path, 0o600)
-  return { dialect: nodeSqliteDialect(database), alone: (act) => exclusively(database, act) }
+  return {
+    dialect: nodeSqliteDialect(database),
+    quickDialect: nodeSqliteDialect(openSqlite(path, 'NORMAL')),
+    alone: (act) => exclusively(database, act),
+  }
 }
 
 /** Where files lie that belong to the state: beside an SQLite file, else where the platform says. */
