@@ -160,7 +160,13 @@ export type IssuedChain = { readonly chainPem: string; readonly alternatesPem: r
 export type Progress = { readonly [key: string]: unknown }
 
 export type Advance =
-  | { readonly outcome: 'again'; readonly progress: Progress; readonly notBeforeMs?: number }
+  | {
+      readonly outcome: 'again'
+      readonly progress: Progress
+      readonly notBeforeMs?: number
+      /** Nothing in it is needed that could not be asked for again: a power failure may take it, a crash does not. */
+      readonly recoverable?: boolean
+    }
   | { readonly outcome: 'done'; readonly chain: IssuedChain }
 
 export type IssuerContext = PluginContext & { readonly solvers: readonly ChallengeSolver[] }

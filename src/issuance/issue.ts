@@ -180,7 +180,9 @@ export function createIssuance(orders: OrderRecords, holder: string, context: Pl
         if (!resumed) failures = 0
         resumed = false
         const waitMs = Math.max(0, (advance.notBeforeMs ?? 0) - clock.nowMs())
-        await writing(orders.save(need.id, holder, progress, clock.nowMs(), clock.nowMs() + leaseMs + waitMs))
+        await writing(
+          orders.save(need.id, holder, progress, clock.nowMs(), clock.nowMs() + leaseMs + waitMs, advance.recoverable),
+        )
         if (advance.notBeforeMs !== undefined) await waitUntil(advance.notBeforeMs, deadlineMs)
       } catch (error) {
         if (error instanceof LeaseLostError) throw error

@@ -60,10 +60,15 @@ export function addressRanges(ranges: readonly string[]): AddressRanges {
     if (prefix === undefined) list.addAddress(address, family)
     else list.addSubnet(address, Number(prefix), family)
   }
+  // Callers come back: the last answer is mostly the next one, too.
+  let last = { address: '', included: false }
   return {
     includes: (address) => {
+      if (last.address === address) return last.included
       const plain = plainAddress(address)
-      return isIP(plain) !== 0 && list.check(plain, isIPv6(plain) ? 'ipv6' : 'ipv4')
+      const included = isIP(plain) !== 0 && list.check(plain, isIPv6(plain) ? 'ipv6' : 'ipv4')
+      last = { address, included }
+      return included
     },
   }
 }

@@ -26,7 +26,7 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
         updated_at_ms: nowMs,
       }
       // One statement, so that of two claims at once one finds the other's lease.
-      const claimed = await db
+      const claimed = await quick
         .insertInto('orders')
         .values(row)
         .onConflict((conflict) =>
@@ -45,8 +45,8 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
       if (claimed === undefined) return undefined
       return { need, progress: readProgress(claimed.progress_json), attempts: claimed.attempts }
     },
-    async save(needId, holder, progress, nowMs, leaseUntilMs) {
-      const result = await db
+    async save(needId, holder, progress, nowMs, leaseUntilMs, recoverable = false) {
+      const result = await (recoverable ? quick : db)
         .updateTable('orders')
         .set({ progress_json: JSON.stringify(progress), lease_until_ms: leaseUntilMs, updated_at_ms: nowMs })
         .where('need', '=', needId)

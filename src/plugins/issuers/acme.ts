@@ -53,8 +53,8 @@ export function createAcmeIssuer(
     const run: Run = { grant, account, transport, context, settings }
     try {
       if (resumed && progress.order !== undefined && progress.chainPem === undefined)
-        return settle(run, again(await refresh(run, progress)))
-      return settle(run, await perform(run, progress, nextStepOf(run, progress)))
+        return settle(run, progress, again(await refresh(run, progress)))
+      return settle(run, progress, await perform(run, progress, nextStepOf(run, progress)))
     } catch (error) {
       const problem = asProblemError(error)
       if (problem.code === 'accountDoesNotExist' && !progress.accountLost) {
@@ -62,7 +62,7 @@ export function createAcmeIssuer(
         context.log.warn('the CA does not know our account any more', { account: account.accountUrl })
         holder.forget()
         await cleanUp(run, progress, progress.chosen)
-        return settle(run, again({ ...noProgress, accountLost: true }))
+        return settle(run, progress, again({ ...noProgress, accountLost: true }))
       }
       if (!progress.cleaned && (problem.retry.when === 'never' || problem.retry.when === 'newOrder'))
         await cleanUp(run, progress, progress.chosen)
@@ -93,9 +93,11 @@ function nextStepOf({ grant, context }: Run, progress: OrderProgress): Step {
 }
 
 /** Steps that touch nothing outside need no saving of their own: they are taken along with the one before. */
-function settle(run: Run, outcome: Performed): Advance {
+function settle(run: Run, before: OrderProgress, outcome: Performed): Advance {
   let { progress } = outcome
-  if (outcome.notBeforeMs !== undefined) return { outcome: 'again', progress, notBeforeMs: outcome.notBeforeMs }
+  const { notBeforeMs } = outcome
+  if (notBeforeMs !== undefined)
+    return { outcome: 'again', progress, notBeforeMs, recoverable: isRecoverable(before, progress) }
   for (;;) {
     const step = nextStepOf(run, progress)
     const solverOf = ({ challenge }: ChosenChallenge) => run.context.solvers.find(({ type }) => type === challenge.type)
@@ -107,8 +109,17 @@ function settle(run: Run, outcome: Performed): Advance {
         outcome: 'done',
         chain: preferChain(run, { chainPem: step.chainPem, alternatesPem: progress.alternatesPem ?? [] }),
       }
-    else return { outcome: 'again', progress }
+    else return { outcome: 'again', progress, recoverable: isRecoverable(before, progress) }
   }
+}
+
+/** Everything but the order's address and what was chosen to be presented is read again from the CA. */
+function isRecoverable(before: OrderProgress, after: OrderProgress): boolean {
+  return (
+    before.order?.url === after.order?.url &&
+    before.chosen.length === after.chosen.length &&
+    before.accountLost === after.accountLost
+  )
 }
 
 type Performed = { readonly progress: OrderProgress; readonly notBeforeMs?: number }
