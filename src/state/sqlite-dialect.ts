@@ -67,7 +67,8 @@ export async function exclusively<T>(database: DatabaseSync, act: () => Promise<
     database.exec('COMMIT')
     return result
   } catch (error) {
-    database.exec('ROLLBACK')
+    // SQLite has rolled back by itself after some errors; what matters is the one that came first.
+    if (database.isTransaction) database.exec('ROLLBACK')
     throw error
   }
 }

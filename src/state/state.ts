@@ -41,7 +41,10 @@ export async function openState(
   } catch (cause) {
     for (const opened of new Set([db, quick])) await opened?.destroy()
     const reason = cause instanceof Error ? cause.message : 'unknown reason'
-    throw new Error(`the state at ${withoutPassword(url)} cannot be used: ${reason}`, { cause })
+    throw new Error(
+      `the state at ${withoutPassword(url)} cannot be used: ${reason}; restore a backup, or move it away: accounts are found again by their keys, certificates are ordered anew`,
+      { cause },
+    )
   }
 }
 
