@@ -1,10 +1,13 @@
-import { isJsonObject, requireString, requireStrings } from './json-object.ts'
+import { isJsonObject, optionalString, requireString, requireStrings } from './json-object.ts'
 
 /** RFC 8555 §7.1.2. The URL is the account's identity towards the CA (`kid`). */
 export type Account = {
   readonly url: string
   readonly status: 'valid' | 'deactivated' | 'revoked'
   readonly contact: readonly string[]
+  readonly termsOfServiceAgreed?: boolean
+  /** Where the CA lists the account's orders. RFC 8555 wants it; Let's Encrypt and others have none. */
+  readonly ordersUrl?: string
 }
 
 /** @throws TypeError naming what is wrong */
@@ -13,5 +16,13 @@ export function parseAccount(url: string, body: unknown): Account {
   const status = requireString(body, 'status')
   if (status !== 'valid' && status !== 'deactivated' && status !== 'revoked')
     throw new TypeError(`account status ${status}`)
-  return { url, status, contact: body.contact === undefined ? [] : requireStrings(body, 'contact', 100) }
+  const ordersUrl = optionalString(body, 'orders')
+  const agreed = body.termsOfServiceAgreed
+  return {
+    url,
+    status,
+    contact: body.contact === undefined || body.contact === null ? [] : requireStrings(body, 'contact', 100),
+    ...(typeof agreed === 'boolean' ? { termsOfServiceAgreed: agreed } : {}),
+    ...(ordersUrl === undefined ? {} : { ordersUrl }),
+  }
 }

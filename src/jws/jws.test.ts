@@ -6,12 +6,12 @@ import fc from 'fast-check'
 import { calculateJwkThumbprint, flattenedVerify, importJWK } from 'jose'
 import type { PluginContext } from '../plugin-api.ts'
 import { accountKeyOf } from '../plugins/keys/file.ts'
-import { bindExternalAccount, type FlattenedJws, type ProtectedHeader, signFlattened } from './jws.ts'
+import { bindExternalAccount, type FlattenedJws, type ProtectedHeader, signFlattened, signKeyChange } from './jws.ts'
 
 const silent = () => undefined
 const context: PluginContext = {
   signal: new AbortController().signal,
-  clock: { nowMs: () => 0, sleep: async () => undefined },
+  clock: { nowMs: () => 0, monotonicMs: () => 0, sleep: async () => undefined },
   log: { debug: silent, info: silent, warn: silent, error: silent },
   http: { request: () => Promise.reject(new Error('no network here')) },
   randomBytes: (length) => new Uint8Array(length),
@@ -160,6 +160,27 @@ test('the header goes out as it was given, whatever the address holds', async ()
     ),
   )
 })
+
+// RFC 8555 §7.3.5
+for (const [oldKind, newKind] of [
+  ['rsa', 'P-256'],
+  ['P-256', 'P-384'],
+  ['P-384', 'rsa'],
+] as const) {
+  test(`RFC 8555 §7.3.5: ${newKind} asks for the account of ${oldKind}, with its own key and no nonce`, async () => {
+    const [oldKey, newKey] = [accountKeyOf(makeKey(oldKind)), accountKeyOf(makeKey(newKind))]
+    const change = {
+      url: 'https://ca.example/acme/key-change',
+      accountUrl: 'https://ca.example/acct/1',
+      oldJwk: oldKey.publicJwk,
+    }
+    const inner = await signKeyChange(newKey, change, (octets) => newKey.sign(octets, context))
+    assert.deepEqual(decode(inner.protected), { alg: newKey.alg, jwk: newKey.publicJwk, url: change.url })
+    assert.deepEqual(decode(inner.payload), { account: change.accountUrl, oldKey: oldKey.publicJwk })
+    await flattenedVerify(inner, await importJWK({ ...newKey.publicJwk }, newKey.alg))
+    await assert.rejects(async () => flattenedVerify(inner, await importJWK({ ...oldKey.publicJwk }, oldKey.alg)))
+  })
+}
 
 // RFC 8555 §7.3.4
 const macKey = 'zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W'

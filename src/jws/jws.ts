@@ -29,6 +29,24 @@ export async function signFlattened(
 }
 
 /**
+ * Key rollover (RFC 8555 §7.3.5): the inner JWS, by which the new key's holder asks for the account. It has the
+ * address of the outer one and no nonce.
+ * @param sign signs by the new key
+ */
+export function signKeyChange(
+  newKey: { readonly alg: string; readonly publicJwk: Readonly<Record<string, string>> },
+  change: {
+    readonly url: string
+    readonly accountUrl: string
+    readonly oldJwk: Readonly<Record<string, string>>
+  },
+  sign: SignOctets,
+): Promise<FlattenedJws> {
+  const header: ProtectedHeader = { alg: newKey.alg, jwk: newKey.publicJwk, url: change.url }
+  return signFlattened(header, { account: change.accountUrl, oldKey: change.oldJwk }, sign)
+}
+
+/**
  * External account binding (RFC 8555 §7.3.4): the account's public key, authenticated by the CA's MAC key.
  * @param macKey base64url, as the CA hands it out
  */
