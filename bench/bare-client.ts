@@ -7,7 +7,7 @@ import { createAccount } from '../src/acme-client/accounts.ts'
 import { createTransport } from '../src/acme-client/transport.ts'
 import { systemClock } from '../src/clock.ts'
 import { createHttpClient } from '../src/http/http-client.ts'
-import type { ChallengeSolver, Grant, Issuer, IssuerContext, Logger, Progress } from '../src/plugin-api.ts'
+import type { ChallengeSolver, Grant, Issuer, IssuerContext, Logger, Progress, RateLedger } from '../src/plugin-api.ts'
 import { createAcmeIssuer } from '../src/plugins/issuers/acme.ts'
 import { accountKeyOf } from '../src/plugins/keys/file.ts'
 import { parseCsrPem } from '../src/x509/csr.ts'
@@ -33,8 +33,15 @@ async function openIssuer(directoryUrl: string, caFile: string): Promise<{ issue
   const { url } = await createAccount(transport, key, { termsOfServiceAgreed: true, contact: [] }, context)
   const account = { key, accountUrl: url, thumbprint: await calculateJwkThumbprint(key.publicJwk) }
   const holder = { account: async () => account, forget: () => undefined }
-  const settings = { directoryUrl, profile: undefined, preferredChain: undefined }
-  return { issuer: createAcmeIssuer(settings, transport, holder), context }
+  const settings = { directoryUrl, profile: undefined, preferredChain: undefined, limits: {} }
+  return { issuer: createAcmeIssuer(settings, transport, holder, noLimits), context }
+}
+
+const noLimits: RateLedger = {
+  take: async () => undefined,
+  charge: async () => undefined,
+  giveBack: async () => undefined,
+  empty: async () => undefined,
 }
 
 async function obtain(issuer: Issuer, context: IssuerContext, csrPem: string): Promise<void> {

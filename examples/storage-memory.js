@@ -22,6 +22,9 @@ export default {
       keep: async (request, chainPem) => {
         kept.set(keyOf(request), chainPem)
       },
+      forget: async (request) => {
+        kept.delete(keyOf(request))
+      },
     }
   },
 }

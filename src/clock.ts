@@ -4,6 +4,7 @@ import type { Clock } from './plugin-api.ts'
 /** The machine's own time. Made here and handed to everything else. */
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
+  monotonicMs: () => performance.now(),
   async sleep(ms, signal) {
     signal.throwIfAborted()
     await sleep(ms, undefined, { signal })

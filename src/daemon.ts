@@ -1,20 +1,15 @@
-import { randomBytes, randomUUID } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
-import { hostname } from 'node:os'
-import { join } from 'node:path'
-import { systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
-import { createHttpClient } from './http/http-client.ts'
+import { createHousekeeping } from './housekeeping.ts'
+import { type InstallationParts, openInstallation } from './installation.ts'
+import { createAbandonment } from './issuance/abandonment.ts'
 import { createIssuance } from './issuance/issue.ts'
+import { createRenewals } from './issuance/renewals.ts'
 import { createListenerSet } from './listener-set.ts'
-import type { Log } from './log.ts'
-import { orderHolder, releaseDeadHolders } from './order-holder.ts'
-import type { Clock, HttpClient, IssuanceEvent, PluginContext } from './plugin-api.ts'
+import { releaseDeadHolders } from './order-holder.ts'
+import type { IssuanceEvent, PluginContext } from './plugin-api.ts'
 import { createResponder } from './responder/responder.ts'
-import { createRuntime, type Runtime, type SetupFor } from './runtime.ts'
+import { createRuntime, type Runtime } from './runtime.ts'
 import { createSignDoor } from './sign/sign-door.ts'
-import { openState, stateFolderOf } from './state/state.ts'
-import { version } from './version.ts'
 
 /** The running server. Disposing of it stops it: what is in flight finishes, within a bound. */
 export interface Daemon extends AsyncDisposable {
@@ -25,16 +20,7 @@ export interface Daemon extends AsyncDisposable {
   reload(config: Config): Promise<void>
 }
 
-/** What the outside world is made of. Tests replace parts of it. */
-export type DaemonParts = {
-  readonly log: Log
-  readonly clock?: Clock
-  readonly randomBytes?: (length: number) => Uint8Array
-  /** Roots to trust beside the built-in ones, for every CA (`ACME_CAFILE`, `LEGO_CA_CERTIFICATES`). */
-  readonly trustedCaFiles?: readonly string[]
-  /** Used when the configuration names no state. */
-  readonly stateFolder: string
-}
+export type DaemonParts = InstallationParts
 
 const stopGraceMs = 10_000
 const mgmtLimits = { maxConnections: 2000, requestTimeoutMs: 9000 }
@@ -44,48 +30,44 @@ const responderLimits = { maxConnections: 500, requestTimeoutMs: 5000 }
 export async function startDaemon(config: Config, parts: DaemonParts): Promise<Daemon> {
   await using stack = new AsyncDisposableStack()
   const stopping = new AbortController()
-  const clock = parts.clock ?? systemClock
-  const stateUrl = config.stateUrl ?? `sqlite:${join(parts.stateFolder, 'state.db')}`
-  const state = stack.use(
-    await openState(
-      stateUrl,
-      () => clock.nowMs(),
-      (error) => parts.log.warn('a connection to the database broke', { error }),
-    ),
-  )
-  const trusted = await Promise.all((parts.trustedCaFiles ?? []).map((file) => readFile(file, 'utf8')))
-  const http = stack.use(createHttpClient(trusted))
-  const context: PluginContext = {
-    signal: stopping.signal,
-    clock,
-    log: parts.log,
-    http,
-    randomBytes: parts.randomBytes ?? ((length) => randomBytes(length)),
-  }
-  const setupFor: SetupFor = (section, { openAccountKey }) => ({
-    ...context,
-    log: parts.log.child({ section }),
-    section,
-    stateFolder: stateFolderOf(stateUrl, parts.stateFolder),
-    userAgent: `acmems/${version} node/${process.versions.node}`,
-    answers: state.answers,
-    certificates: state.certificates,
-    openAccountKey,
-    httpClient: (caFile) => httpClientFor(caFile, trusted, http, stack),
-  })
+  const installation = stack.use(await openInstallation(config, parts, stopping.signal))
+  const { state, context, holder, setupFor } = installation
+  const { clock } = context
 
   let runtime = await createRuntime(config, setupFor)
   const former: Runtime[] = []
-  const holder = orderHolder(hostname(), process.pid, randomUUID())
   await releaseDeadHolders(state.orders, holder, isAlive)
-  const issuance = createIssuance(state.orders, holder, context)
+  const issuance = createIssuance({
+    orders: state.orders,
+    register: state.register,
+    outages: state.outages,
+    blockedKeys: { has: (publicKeyHash) => state.register.isKeyBlocked(publicKeyHash) },
+    holder,
+    context,
+    repeat,
+  })
   const tell = (event: IssuanceEvent) => setImmediate(() => void runtime.notify(event))
+  const renewals = createRenewals({
+    issuance,
+    register: state.register,
+    orders: state.orders,
+    context,
+    requestOf: (stored) => runtime.requestOf(stored),
+    abandon: createAbandonment({
+      orders: state.orders,
+      holder,
+      context,
+      issuers: () => [...runtime.issuers.values()],
+      solvers: () => [...runtime.solvers.values()],
+    }),
+    tell,
+  })
   const door = createSignDoor({
     rules: () => runtime.rules,
     issuance,
     clock,
     log: parts.log,
-    makeRequestId: randomUUID,
+    makeRequestId: installation.makeId,
     tell,
   })
   const responder = createResponder(
@@ -98,12 +80,16 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   stack.defer(async () => {
     for (const one of [runtime, ...former]) await one[Symbol.asyncDispose]()
   })
+  let renewing: Promise<void> | undefined
+  stack.defer(() => renewing)
   stack.defer(() => stopping.abort(new Error('the server is stopping')))
   stack.defer(() => responders.close(0))
   stack.defer(() => mgmt.close(stopGraceMs))
   await responders.change(runtime.responderListeners)
   await mgmt.change(runtime.mgmtListeners)
   prepareIssuers(runtime, context)
+  stack.use(await createHousekeeping(state, holder, context, repeat))
+  renewing = renewals.run()
 
   async function change(next: Config): Promise<void> {
     const fresh = await createRuntime(next, setupFor)
@@ -117,6 +103,8 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     }
     former.push(runtime)
     runtime = fresh
+    // Whoever reloads may have cured what kept an issuer from working.
+    await issuance.retryIssuers()
     // What is in flight holds on to its old parts; with nothing in flight they can go.
     if (issuance.inFlight === 0) for (const old of former.splice(0)) await old[Symbol.asyncDispose]()
     if (next.stateUrl !== config.stateUrl) parts.log.warn('[state] url takes effect at the next restart')
@@ -158,14 +146,10 @@ function prepareIssuers(runtime: Runtime, context: PluginContext): void {
   }
 }
 
-async function httpClientFor(
-  caFile: string | undefined,
-  trusted: readonly string[],
-  shared: HttpClient,
-  stack: AsyncDisposableStack,
-): Promise<HttpClient> {
-  if (caFile === undefined) return shared
-  return stack.use(createHttpClient([...trusted, await readFile(caFile, 'utf8')]))
+function repeat(everyMs: number, act: () => void): Disposable {
+  const timer = setInterval(act, everyMs)
+  timer.unref()
+  return { [Symbol.dispose]: () => clearInterval(timer) }
 }
 
 function isAlive(pid: number): boolean {

@@ -6,6 +6,9 @@
 import type { AnswerRecord } from './acme/answer-record.ts'
 import type { Challenge, ChallengeType } from './acme/challenge.ts'
 import type { Identifier } from './acme/identifier.ts'
+import type { RateBucket } from './acme/rate-limit.ts'
+import type { RenewalInfoReply } from './acme/renewal-info.ts'
+import type { HttpClient, PluginContext } from './plugin-context.ts'
 import type { Options, OptionValues } from './plugin-option.ts'
 import type { Csr } from './x509/csr.ts'
 
@@ -14,55 +17,11 @@ export type { Challenge, ChallengeType } from './acme/challenge.ts'
 export type { Identifier } from './acme/identifier.ts'
 /** Thrown by a plugin as any Error with this `name`, a registered `code`, a message for the caller, and a `cause` for the log. */
 export type { ProblemCode, ProblemError, Retry } from './acme/problem.ts'
+export type { RateBucket } from './acme/rate-limit.ts'
+export type { RenewalInfo } from './acme/renewal-info.ts'
+export type { Clock, HttpClient, HttpReply, HttpRequest, LogFields, Logger, PluginContext } from './plugin-context.ts'
 export type { Option, Options, OptionValues } from './plugin-option.ts'
 export type { Csr } from './x509/csr.ts'
-
-export interface Clock {
-  nowMs(): number
-  /** Rejects with the signal's reason when aborted. */
-  sleep(ms: number, signal: AbortSignal): Promise<void>
-}
-
-export type LogFields = Readonly<Record<string, unknown>>
-
-/** Messages are constant, details are fields; secrets are neither. */
-export interface Logger {
-  debug(message: string, fields?: LogFields): void
-  info(message: string, fields?: LogFields): void
-  warn(message: string, fields?: LogFields): void
-  error(message: string, fields?: LogFields): void
-}
-
-export type HttpRequest = {
-  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE' | 'PATCH'
-  readonly headers?: Readonly<Record<string, string>>
-  readonly body?: Uint8Array | string
-  readonly maxBytes: number
-  readonly timeoutMs: number
-  readonly signal: AbortSignal
-}
-
-export type HttpReply = {
-  readonly status: number
-  /** Lower-case names. A header can come more than once. */
-  readonly headers: ReadonlyMap<string, readonly string[]>
-  readonly body: Uint8Array
-}
-
-/** Connections are kept and pooled, answers bounded in octets and time; no redirect is followed. */
-export interface HttpClient {
-  /** @throws Error when the peer cannot be reached, is too slow or sends too much */
-  request(url: string, request: HttpRequest): Promise<HttpReply>
-}
-
-/** Everything impure that a plugin may touch. Handed in, never imported. */
-export interface PluginContext {
-  readonly signal: AbortSignal
-  readonly clock: Clock
-  readonly log: Logger
-  readonly http: HttpClient
-  randomBytes(length: number): Uint8Array
-}
 
 // 1. who is asking --------------------------------------------------------------------------------
 
@@ -163,13 +122,34 @@ export type Advance =
   | {
       readonly outcome: 'again'
       readonly progress: Progress
+      /** What was done, for the person who looks at the order: one line, with the CA's words. */
+      readonly note?: string
+      /** The CA's name for the order, as soon as there is one. */
+      readonly orderUrl?: string
       readonly notBeforeMs?: number
       /** Nothing in it is needed that could not be asked for again: a power failure may take it, a crash does not. */
       readonly recoverable?: boolean
     }
   | { readonly outcome: 'done'; readonly chain: IssuedChain }
 
-export type IssuerContext = PluginContext & { readonly solvers: readonly ChallengeSolver[] }
+export type IssuerContext = PluginContext & {
+  readonly solvers: readonly ChallengeSolver[]
+  /** The certificate that the new one follows, when it came from this issuer (RFC 9773 §5). */
+  readonly predecessorDer?: Uint8Array
+  /** Nobody waits, and the certificate in use is good for a while: such a need leaves room for others. */
+  readonly canWait?: boolean
+  /** Does this order belong to another need that is being worked on? */
+  isOrderInUse?(orderUrl: string): Promise<boolean>
+}
+
+/** How a certificate is taken back (RFC 8555 §7.6). */
+export type Revocation = {
+  readonly certificateDer: Uint8Array
+  /** RFC 5280 §5.3.1 */
+  readonly reason?: number
+  /** The certificate's own key signs; without it the account does. */
+  readonly key?: AccountKey
+}
 
 export interface Issuer {
   /** Two issuers with the same key are interchangeable; a kept certificate is answered only for its issuer's key. */
@@ -181,6 +161,17 @@ export interface Issuer {
    * @throws ProblemError whose `retry` says what is of use; MUST have cleaned up when that is `never` or `newOrder`
    */
   advance(grant: Grant, progress: Progress | undefined, resumed: boolean, context: IssuerContext): Promise<Advance>
+  /** Nobody will go on with this progress: undoes what was presented, tells the CA. SHOULD NOT throw. */
+  abandon?(progress: Progress, context: IssuerContext): Promise<void>
+  /** When does the CA want the certificate replaced (RFC 9773)? undefined: it does not say such things. */
+  renewalInfo?(certificateDer: Uint8Array, context: PluginContext): Promise<RenewalInfoReply | undefined>
+  /** A certificate that was revoked before counts as revoked. @throws ProblemError */
+  revoke?(revocation: Revocation, context: PluginContext): Promise<void>
+  /**
+   * The issuer's idea of the time, as milliseconds since 1970: asked before orders are made because certificates
+   * seem to end, so that a clock of ours that is wrong causes none. undefined: not known.
+   */
+  timeMs?(context: PluginContext): Promise<number | undefined>
   /** Called once at start, in the background: reach the CA, check the account. Its failure is logged, not fatal. */
   prepare?(context: PluginContext): Promise<void>
 }
@@ -198,10 +189,14 @@ export type KeptRequest = {
 export interface CertificateStorage {
   /** A kept certificate is renewed when less than this is left of it. Omit to leave it to the lifetime. */
   readonly renewWithinMs?: number
+  /** It forgets everything at once: nothing of it can be renewed ahead of need. */
+  readonly keepsNothing?: true
   /** The PEM chain kept for exactly this request, fresh or not. MUST NOT throw for damaged content. */
   find(request: KeptRequest, context: PluginContext): Promise<string | undefined>
   /** Durable when resolved. */
   keep(request: KeptRequest, chainPem: string, context: PluginContext): Promise<void>
+  /** The certificate was revoked: find() MUST NOT return it again. Succeeds when there is none. */
+  forget(request: KeptRequest, context: PluginContext): Promise<void>
 }
 
 // 7. telling people -------------------------------------------------------------------------------
@@ -243,6 +238,26 @@ export interface KeptCertificates {
   findChain(key: CertificateKey): Promise<string | undefined>
   /** Durable when resolved. */
   saveChain(key: CertificateKey, chainPem: string): Promise<void>
+  removeChain(key: CertificateKey): Promise<void>
+}
+
+/** What was taken from a CA's rate limits, over restarts and by all servers on this state. */
+export interface RateLedger {
+  /**
+   * Takes one from every bucket, or nothing from any.
+   * @param reserve the share (0 to 1) of each bucket that must be left
+   * @returns undefined when taken, else which bucket is short, and when it will have one
+   */
+  take(
+    buckets: readonly RateBucket[],
+    reserve: number,
+  ): Promise<{ readonly bucket: RateBucket; readonly retryAtMs: number } | undefined>
+  /** Takes one from each, be it there or not: what happened, happened. */
+  charge(buckets: readonly RateBucket[]): Promise<void>
+  /** What was taken was not used after all. */
+  giveBack(buckets: readonly RateBucket[]): Promise<void>
+  /** The CA itself says that there is nothing before this moment. */
+  empty(bucket: RateBucket, untilMs: number): Promise<void>
 }
 
 /** Handed to create(): the context that every call gets, and what only the making needs. `log` names the section. */
@@ -254,6 +269,7 @@ export type PluginSetup = PluginContext & {
   readonly userAgent: string
   readonly answers: AnswerRecords
   readonly certificates: KeptCertificates
+  readonly rates: RateLedger
   /** @param location `NAME:location`, as in `key = file:/path` */
   openAccountKey(location: string): Promise<AccountKey>
   /** @param caFile PEM file of roots to trust beside the usual ones */

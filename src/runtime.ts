@@ -1,5 +1,7 @@
 import { ProblemError } from './acme/problem.ts'
 import type { Chosen, Config } from './config/config.ts'
+import type { IssueRequest, Means } from './issuance/issue.ts'
+import type { StoredRequest } from './issuance/renewals.ts'
 import type {
   AccountKey,
   CertificateStorage,
@@ -15,17 +17,22 @@ import type {
 } from './plugin-api.ts'
 import { addressRanges } from './plugins/address-range.ts'
 import { createDns01Solver } from './plugins/challenges/dns01.ts'
+import { authorize } from './policy/authorize.ts'
 import type { Block } from './policy/block.ts'
 import { coversName } from './policy/name-pattern.ts'
 import type { SignRules } from './sign/sign-door.ts'
+import { parseCsrPem } from './x509/csr.ts'
 
 /** Everything a configuration brings to life. A reload makes a new one beside the old. */
 export interface Runtime extends AsyncDisposable {
   readonly config: Config
   readonly rules: SignRules
   readonly issuers: ReadonlyMap<string, Issuer>
+  readonly solvers: ReadonlyMap<string, ChallengeSolver>
   readonly mgmtListeners: readonly string[]
   readonly responderListeners: readonly string[]
+  /** What today's configuration makes of a request that was made before. @throws ProblemError when it may not be */
+  requestOf(stored: StoredRequest): IssueRequest
   /** Tells every notifier; a failure is logged. */
   notify(event: IssuanceEvent): Promise<void>
 }
@@ -81,17 +88,20 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
   }
 
   const disposables = made.move()
+  const means = (grant: Grant) => meansOf(grant, config.fallbacks, issuers, solvers, storages)
   return {
     config,
     issuers,
+    solvers,
     rules: {
       maxBodyBytes: config.mgmt['max-size'],
       trustedProxies: addressRanges(config.mgmt['trusted-proxy']),
       blocks,
-      meansOf: (grant) => meansOf(grant, issuers, solvers, storages),
+      meansOf: means,
     },
     mgmtListeners: config.mgmt.listener,
     responderListeners: [...new Set([...solvers.values()].flatMap((solver) => solver.responderListeners ?? []))],
+    requestOf: (stored) => requestOf(stored, blocks, means),
     notify: (event) => notifyAll(event, notifiers, (name) => setupFor(name, { openAccountKey })),
     [Symbol.asyncDispose]: () => disposables.disposeAsync(),
   }
@@ -122,19 +132,43 @@ function createBlock(block: Config['blocks'][number], credentials: readonly Cred
 
 function meansOf(
   grant: Grant,
+  fallbacks: ReadonlyMap<string, string>,
   issuers: ReadonlyMap<string, Issuer>,
   solvers: ReadonlyMap<string, ChallengeSolver>,
   storages: ReadonlyMap<string, CertificateStorage>,
-) {
-  const issuer = issuers.get(grant.issuer)
+): Means {
   const storage = storages.get(grant.storage)
   const solver = grant.verification === undefined ? undefined : solvers.get(grant.verification)
-  if (issuer === undefined || storage === undefined) {
-    throw new ProblemError('serverInternal', 'the configuration changed while this was asked; ask again', {
-      retry: { when: 'backoff' },
-    })
+  const meansAt = (name: string): Means => {
+    const issuer = issuers.get(name)
+    if (issuer === undefined || storage === undefined) {
+      throw new ProblemError('serverInternal', 'the configuration changed while this was asked; ask again', {
+        retry: { when: 'backoff' },
+      })
+    }
+    const fallback = fallbacks.get(name)
+    return {
+      issuer,
+      storage,
+      solvers: solver === undefined ? [] : [solver],
+      ...(fallback === undefined ? {} : { fallback: meansAt(fallback) }),
+    }
   }
-  return { issuer, storage, solvers: solver === undefined ? [] : [solver] }
+  return meansAt(grant.issuer)
+}
+
+/** Every renewal is authorised again, by today's blocks. */
+function requestOf(
+  { block, postedBytes, remoteAddress }: StoredRequest,
+  blocks: readonly Block[],
+  means: (grant: Grant) => Means,
+): IssueRequest {
+  const csr = parseCsrPem(Buffer.from(postedBytes).toString('latin1'))
+  const decision = authorize({ remoteAddress, blocks: [block] }, csr, blocks)
+  if (!decision.allowed) {
+    throw new ProblemError('rejectedIdentifier', `the auth block "${block}" does not allow these names any more`)
+  }
+  return { grant: decision.grant, postedBytes, means: means(decision.grant) }
 }
 
 async function notifyAll(

@@ -9,10 +9,20 @@ import { type Identifier, parseDnsName, parseIpAddress } from '../acme/identifie
 import type { JsonObject } from '../acme/json-object.ts'
 import { type Order, parseOrder } from '../acme/order.ts'
 import { ProblemError } from '../acme/problem.ts'
-import type { AccountKey, ChallengeSolver, ChallengeType, Grant, IssuerContext, Progress } from '../plugin-api.ts'
+import type {
+  AccountKey,
+  ChallengeSolver,
+  ChallengeType,
+  Grant,
+  IssuerContext,
+  Progress,
+  RateLedger,
+} from '../plugin-api.ts'
 import { createAcmeIssuer } from '../plugins/issuers/acme.ts'
 import { authorize } from '../policy/authorize.ts'
 import type { Block } from '../policy/block.ts'
+import { buildCertificate } from '../x509/certificate-builder.ts'
+import { formatPem } from '../x509/pem.ts'
 import { nextStep, noProgress, type OrderProgress, type Step } from './order-flow.ts'
 import type { AcmeReply, AcmeTransport } from './transport.ts'
 
@@ -175,7 +185,7 @@ function createCa(script: Script, startMs: number) {
     download(): string {
       assert.equal(lastOrderStatus, 'valid', 'only the certificate of a valid order is downloaded')
       events.push({ what: 'download', url: `${base}/cert/${orders}` })
-      return 'CHAIN'
+      return chainPem
     },
   }
 }
@@ -302,7 +312,7 @@ function runAlone(script: Script): { ca: Ca; end: Step & { do: 'succeed' | 'fail
 
 test('an honest CA: each name once, everything before anything is answered, and nothing left behind', () => {
   const { ca, end } = runAlone(honest)
-  assert.deepEqual(end, { do: 'succeed', chainPem: 'CHAIN' })
+  assert.deepEqual(end, { do: 'succeed', chainPem })
   const what = ca.events.map((event) => event.what)
   assert.deepEqual(what, [
     'createOrder',
@@ -454,7 +464,14 @@ const accountKey: AccountKey = {
   publicJwk: { kty: 'EC', crv: 'P-256', x: 'x', y: 'y' },
   sign: async () => new Uint8Array(),
 }
-const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const chainPem = formatPem(
+  'CERTIFICATE',
+  buildCertificate({
+    ...{ kind: 'authority', commonName: 'a chain', publicKey, issuer: { key: privateKey } },
+    ...{ notBeforeMs: 0, notAfterMs: 1e12, serial: new Uint8Array(16) },
+  }),
+)
 
 const block: Block = {
   ...{ name: 'b', credentials: [], covers: () => true, maxNames: 100 },
@@ -480,6 +497,7 @@ function createTransportTo(ca: Ca, trouble: Trouble, mayCreateOrder: () => boole
       assert.ok(mayCreateOrder(), 'a second order for one need')
       return ca.createOrder()
     }
+    if (url === `${base}/acct/1`) return { status: 'valid' }
     if (url.startsWith(`${base}/order/`)) return ca.tellOrder()
     if (url.startsWith(`${base}/finalize/`)) return ca.finalize()
     if (url.startsWith(`${base}/cert/`)) return ca.download()
@@ -499,7 +517,16 @@ function createTransportTo(ca: Ca, trouble: Trouble, mayCreateOrder: () => boole
       if (loss === 'after') throw lost()
       return reply(body)
     },
+    get: () => Promise.reject(new Error('nothing here is unsigned')),
+    timeMs: async () => undefined,
   }
+}
+
+const noLimits: RateLedger = {
+  take: async () => undefined,
+  charge: async () => undefined,
+  giveBack: async () => undefined,
+  empty: async () => undefined,
 }
 
 function solverFor(ca: Ca, type: ChallengeType): ChallengeSolver {
@@ -527,15 +554,16 @@ async function runIssuer(script: Script, trouble: Trouble): Promise<Run> {
   const silent = () => undefined
   const context: IssuerContext = {
     signal: new AbortController().signal,
-    clock: { nowMs: () => world.nowMs, sleep: async () => undefined },
+    clock: { nowMs: () => world.nowMs, monotonicMs: () => world.nowMs, sleep: async () => undefined },
     log: { debug: silent, info: silent, warn: silent, error: silent },
     http: { request: () => Promise.reject(new Error('not here')) },
     randomBytes: (length) => new Uint8Array(length),
     solvers: script.solvable.map((type) => solverFor(ca, type)),
   }
   const account = async () => ({ key: accountKey, accountUrl: `${base}/acct/1`, thumbprint: 'thumb' })
-  const settings = { directoryUrl: `${base}/directory`, profile: undefined, preferredChain: undefined }
-  const issuer = createAcmeIssuer(settings, createTransportTo(ca, trouble, mayCreateOrder), { account, forget: silent })
+  const settings = { directoryUrl: `${base}/directory`, profile: undefined, preferredChain: undefined, limits: {} }
+  const transport = createTransportTo(ca, trouble, mayCreateOrder)
+  const issuer = createAcmeIssuer(settings, transport, { account, forget: silent }, noLimits)
   const grant = grantFor(script)
   for (let steps = 0; steps < maxSteps; steps++) {
     const crash = trouble.crashAt.get(steps)

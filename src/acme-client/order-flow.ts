@@ -3,6 +3,7 @@ import type { Challenge } from '../acme/challenge.ts'
 import { type Identifier, isWildcard, sameIdentifiers } from '../acme/identifier.ts'
 import type { Order } from '../acme/order.ts'
 import { describeProblem, type ProblemCode, problemCode, type Retry } from '../acme/problem.ts'
+import type { RateBucket } from '../acme/rate-limit.ts'
 
 /** What is known about one issuance; saved after every step. */
 export type OrderProgress = {
@@ -26,6 +27,8 @@ export type OrderProgress = {
   readonly cleaned: boolean
   /** The CA forgot our account once already, and this is the new beginning after it. */
   readonly accountLost: boolean
+  /** What the order took from the CA's limits, to be given back where it did not use it. */
+  readonly taken?: { readonly certificates: readonly RateBucket[]; readonly failures: readonly RateBucket[] }
 }
 
 export const noProgress: OrderProgress = {

@@ -3,7 +3,12 @@ import { type Order, parseOrder } from '../acme/order.ts'
 import type { PluginContext } from '../plugin-api.ts'
 import { type AcmeReply, type AcmeTransport, jsonOf, type Signer, unusable } from './transport.ts'
 
-export type NewOrder = { readonly identifiers: readonly Identifier[]; readonly profile?: string }
+export type NewOrder = {
+  readonly identifiers: readonly Identifier[]
+  readonly profile?: string
+  /** The certificate that the new one will stand in for (RFC 9773 §5). */
+  readonly replaces?: string
+}
 
 /** An order and how long the CA asks us to wait before looking again. */
 export type OrderReply = { readonly order: Order; readonly retryAfterMs: number | undefined }

@@ -59,7 +59,7 @@ function createWorld(answers: Answers = () => ({}), others: Answers = () => ({ s
   const abort = new AbortController()
   const context: PluginContext = {
     signal: abort.signal,
-    clock: { nowMs: () => world.nowMs, sleep: async () => undefined },
+    clock: { nowMs: () => world.nowMs, monotonicMs: () => world.nowMs, sleep: async () => undefined },
     log: { debug() {}, info() {}, warn() {}, error() {} },
     randomBytes: (length) => new Uint8Array(length),
     http: {

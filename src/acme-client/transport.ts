@@ -21,6 +21,13 @@ export type AcmeReply = {
 /** Signed requests to one CA. */
 export interface AcmeTransport {
   directory(context: PluginContext): Promise<Directory>
+  /** Unsigned; only for what RFC 8555 §6.3 and RFC 9773 §4 leave unsigned. @throws ProblemError */
+  get(url: string, context: PluginContext): Promise<AcmeReply>
+  /**
+   * The time by the CA's `Date` headers; undefined when it sends none. Asks only where there is a doubt.
+   * @throws ProblemError when it had to ask and could not
+   */
+  timeMs(context: PluginContext): Promise<number | undefined>
   /**
    * @param payload undefined makes it a POST-as-GET
    * @throws ProblemError with the CA's own words; `retry` says what is of use
@@ -32,6 +39,8 @@ const maxReplyBytes = 1024 * 1024
 const requestTimeoutMs = 30_000
 const maxNonceRetries = 10
 const directoryLifetimeMs = 3_600_000
+const doubtfulMs = 5 * 60_000
+const dateLifetimeMs = 60_000
 
 /** @param userAgent RFC 8555 §6.1: every request MUST carry one */
 export function createTransport(directoryUrl: string, userAgent: string, nowMs: () => number): AcmeTransport {
@@ -39,6 +48,26 @@ export function createTransport(directoryUrl: string, userAgent: string, nowMs: 
   const protocol = new URL(directoryUrl).protocol
   const host = new URL(directoryUrl).host
   let cached: { directory: Promise<Directory>; atMs: number } | undefined
+  let lastDate: { readonly caMs: number; readonly monotonicMs: number } | undefined
+  /** On the clock that never jumps. */
+  let closedUntilMonotonicMs = Number.NEGATIVE_INFINITY
+
+  /** A CA that says 503 and when to come back is not called before, for anything. */
+  function refuseWhileClosed({ clock }: PluginContext): void {
+    const waitMs = closedUntilMonotonicMs - clock.monotonicMs()
+    if (waitMs <= 0) return
+    throw new ProblemError('serverInternal', `the CA at ${host} asked not to be called now`, {
+      retry: { when: 'notBefore', atMs: nowMs() + waitMs },
+    })
+  }
+
+  function noteReply(reply: HttpReply, { clock }: PluginContext): void {
+    const caMs = Date.parse(headerOf(reply, 'date') ?? '')
+    if (!Number.isNaN(caMs)) lastDate = { caMs, monotonicMs: clock.monotonicMs() }
+    const retryAfterMs =
+      reply.status === 503 ? parseRetryAfter(headerOf(reply, 'retry-after'), Number.isNaN(caMs) ? nowMs() : caMs) : 0
+    if (retryAfterMs !== undefined && retryAfterMs > 0) closedUntilMonotonicMs = clock.monotonicMs() + retryAfterMs
+  }
 
   async function send(
     context: PluginContext,
@@ -50,6 +79,7 @@ export function createTransport(directoryUrl: string, userAgent: string, nowMs: 
     if (!URL.canParse(url) || new URL(url).protocol !== protocol) {
       throw unusable(`the CA gave an address that is no ${protocol} URL`, undefined)
     }
+    refuseWhileClosed(context)
     const headers = {
       'user-agent': userAgent,
       'accept-language': 'en',
@@ -58,7 +88,14 @@ export function createTransport(directoryUrl: string, userAgent: string, nowMs: 
     }
     const limits = { maxBytes: maxReplyBytes, timeoutMs: requestTimeoutMs, signal: context.signal }
     try {
-      return await context.http.request(url, { method, headers, ...(body === undefined ? {} : { body }), ...limits })
+      const reply = await context.http.request(url, {
+        method,
+        headers,
+        ...(body === undefined ? {} : { body }),
+        ...limits,
+      })
+      noteReply(reply, context)
+      return reply
     } catch (cause) {
       if (context.signal.aborted) throw context.signal.reason
       throw new ProblemError('serverInternal', `the CA at ${host} did not answer: ${networkReason(cause)}`, {
@@ -79,7 +116,7 @@ export function createTransport(directoryUrl: string, userAgent: string, nowMs: 
   }
 
   function directory(context: PluginContext): Promise<Directory> {
-    if (cached === undefined || nowMs() - cached.atMs > directoryLifetimeMs) {
+    if (cached === undefined || Math.abs(nowMs() - cached.atMs) > directoryLifetimeMs) {
       const entry = { directory: fetchDirectory(context), atMs: nowMs() }
       cached = entry
       entry.directory.catch(() => {
@@ -138,7 +175,29 @@ export function createTransport(directoryUrl: string, userAgent: string, nowMs: 
     }
   }
 
-  return { directory, post }
+  async function get(url: string, context: PluginContext): Promise<AcmeReply> {
+    const reply = await send(context, url, 'GET')
+    if (reply.status !== 200) throw problemOf(reply, nowMs())
+    return understand(reply, nowMs())
+  }
+
+  async function timeMs(context: PluginContext): Promise<number | undefined> {
+    const { clock } = context
+    const sinceMs = () =>
+      lastDate === undefined ? Number.POSITIVE_INFINITY : clock.monotonicMs() - lastDate.monotonicMs
+    const estimateMs = () => (lastDate === undefined ? undefined : lastDate.caMs + sinceMs())
+    const known = estimateMs()
+    if (known !== undefined && Math.abs(known - clock.nowMs()) < doubtfulMs) return known
+    // A machine that slept has a monotonic clock that slept, too: a disagreement counts only while it is new.
+    if (sinceMs() > dateLifetimeMs) {
+      const entry = { directory: fetchDirectory(context), atMs: clock.nowMs() }
+      await entry.directory
+      cached = entry
+    }
+    return estimateMs()
+  }
+
+  return { directory, post, get, timeMs }
 }
 
 function understand(reply: HttpReply, nowMs: number): AcmeReply {

@@ -63,6 +63,11 @@ export class ProblemError extends Error {
     this.code = code
     this.retry = options.retry ?? { when: 'never' }
   }
+
+  /** The same problem in other words. */
+  withMessage(message: string): ProblemError {
+    return new ProblemError(this.code, message, { retry: this.retry, cause: this })
+  }
 }
 
 /**

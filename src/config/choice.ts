@@ -31,7 +31,7 @@ export function chooseType<K extends PluginKind>(
     )
     return undefined
   }
-  const options = readOptions(section, { ...plugin.options, type: typeOption(names) }, reader)
+  const options = readOptions(section, { ...kind.options, ...plugin.options, type: typeOption(names) }, reader)
   checkOptions(plugin, options, section.origin, reader.findings)
   return { name: section.name ?? section.kind, plugin: plugin as Chosen<K>['plugin'], options, origin: section.origin }
 }

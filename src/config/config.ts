@@ -29,6 +29,8 @@ export type Config = {
   readonly stateUrl: string | undefined
   readonly logging: LoggingValues
   readonly issuers: ReadonlyMap<string, Chosen<'issuer'>>
+  /** Issuer to the one that is asked when it cannot. Every name exists; there are no circles. */
+  readonly fallbacks: ReadonlyMap<string, string>
   readonly verifications: ReadonlyMap<string, Chosen<'solver' | 'dns'>>
   readonly storages: ReadonlyMap<string, Chosen<'storage'>>
   readonly notifications: ReadonlyMap<string, Chosen<'notifier'>>

@@ -26,7 +26,7 @@ export function configReference(plugins: readonly AnyPlugin[]): ReferenceSection
     const types = pluginsFor(kind, plugins).map((plugin) => ({
       section: kind.kind === 'account' && plugin.name === 'acme' ? title : `${title} type = ${plugin.name}`,
       meaning: plugin.meaning,
-      keys: keysOf(plugin.options),
+      keys: [...keysOf(plugin.options), ...keysOf(kind.options)],
     }))
     if (types.length > 0) return types
     if (kind.typed !== undefined)

@@ -60,6 +60,7 @@ export function resolveConfig(
   if (account !== undefined && !issuers.has('default')) issuers.set('default', { ...account, name: 'default' })
   else if (ofKind('account').length > 0)
     complain(single('account').origin, '[account] is the issuer "default"; there is an [issuer "default"] too')
+  const fallbacks = resolveFallbacks(issuers, complain)
   const verifications = choose<'solver' | 'dns'>('verification', true)
   const storages = choose<'storage'>('storage', true)
   const notifications = choose<'notifier'>('notification', false)
@@ -135,6 +136,7 @@ export function resolveConfig(
     logging,
     stateUrl: typeof state.url === 'string' ? state.url : undefined,
     issuers,
+    fallbacks,
     verifications: usedVerifications(verifications, ofKind('verification'), blocks, defaultVerification),
     storages,
     notifications,
@@ -170,6 +172,37 @@ function isKnown(section: Section, { lenient, findings }: OptionsReader): boolea
     : `[${section.kind}] has no name`
   findings.push({ severity: 'error', origin: section.origin, message })
   return false
+}
+
+/** Which issuer stands in for which; a name that does not exist, or a way that leads back, is an error. */
+function resolveFallbacks(
+  issuers: ReadonlyMap<string, Chosen<'issuer'>>,
+  complain: (origin: string, message: string) => void,
+): Map<string, string> {
+  const fallbacks = new Map<string, string>()
+  for (const [name, { options, origin }] of issuers) {
+    const { fallback } = options
+    if (typeof fallback !== 'string') continue
+    if (issuers.has(fallback)) fallbacks.set(name, fallback)
+    else {
+      const near = nearestWord(fallback, issuers.keys())
+      complain(
+        origin,
+        `fallback: there is no [issuer ${JSON.stringify(fallback)}]${near === undefined ? '' : `; did you mean ${near}?`}`,
+      )
+    }
+  }
+  for (const start of fallbacks.keys()) {
+    const way = [start]
+    for (let next = fallbacks.get(start); next !== undefined; next = fallbacks.get(next)) {
+      if (way.includes(next)) {
+        complain(issuers.get(start)?.origin ?? '', `fallback: ${[...way, next].join(' -> ')} leads back`)
+        return new Map()
+      }
+      way.push(next)
+    }
+  }
+  return fallbacks
 }
 
 /** acmems' rule: the one named in [mgmt], else the only one there is, else the implied one. Named and empty: none. */

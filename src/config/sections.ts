@@ -1,6 +1,7 @@
 import type { AnyPlugin, Option, Options, PluginKind } from '../plugin-api.ts'
 import {
   authOptions,
+  issuerOptions,
   listenersOptions,
   loggingOptions,
   mgmtOptions,
@@ -25,10 +26,10 @@ export const sectionKinds: readonly SectionKind[] = [
     kind: 'account',
     meaning: 'the issuer named "default"; its type is acme unless it says otherwise',
     named: false,
-    options: noOptions,
+    options: issuerOptions,
     typed: ['issuer'],
   },
-  { kind: 'issuer', meaning: 'who issues certificates', named: true, options: noOptions, typed: ['issuer'] },
+  { kind: 'issuer', meaning: 'who issues certificates', named: true, options: issuerOptions, typed: ['issuer'] },
   { kind: 'mgmt', meaning: 'the door for hosts: POST /sign', named: false, options: mgmtOptions },
   {
     kind: 'verification',

@@ -58,6 +58,11 @@ export const authOptions = {
   profile: text('certificate profile to ask for, if the CA offers it'),
 } as const satisfies Record<string, Option<unknown>>
 
+/** Whatever the issuer's type. */
+export const issuerOptions = {
+  fallback: text('the [issuer] to ask when this one cannot, for a reason that another can cure', 'name'),
+} as const satisfies Record<string, Option<unknown>>
+
 export const stateOptions = {
   url: {
     meaning:

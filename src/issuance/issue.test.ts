@@ -30,7 +30,16 @@ import { parseChain } from '../x509/chain.ts'
 import type { Csr } from '../x509/csr.ts'
 import { formatPem } from '../x509/pem.ts'
 import { createIssuance, type Issuance } from './issue.ts'
-import { LeaseLostError, type OrderRecord, type OrderRecords } from './records.ts'
+import {
+  type CertificateRegister,
+  LeaseLostError,
+  type Need,
+  type OrderRecord,
+  type OrderRecords,
+  type Outage,
+  type Outages,
+  type RegisterEntry,
+} from './records.ts'
 
 const hourMs = 3_600_000
 const dayMs = 24 * hourMs
@@ -96,6 +105,7 @@ function createClock(): Clock & { nowAtMs: number; readonly sleepsMs: number[] }
     nowAtMs: startMs,
     sleepsMs: [] as number[],
     nowMs: () => clock.nowAtMs,
+    monotonicMs: () => clock.nowAtMs,
     async sleep(ms: number, signal: AbortSignal) {
       signal.throwIfAborted()
       clock.sleepsMs.push(ms)
@@ -105,7 +115,14 @@ function createClock(): Clock & { nowAtMs: number; readonly sleepsMs: number[] }
   return clock
 }
 
-type Row = { progress: Progress | undefined; attempts: number; holder: string | undefined; leaseUntilMs: number }
+type Row = {
+  readonly need: Need
+  progress: Progress | undefined
+  orderUrl: string | undefined
+  attempts: number
+  holder: string | undefined
+  leaseUntilMs: number
+}
 
 /** What state/ does, and what it was asked. */
 function createRecords() {
@@ -126,18 +143,30 @@ function createRecords() {
       const row = rows.get(need.id)
       if (row !== undefined && row.leaseUntilMs > nowMs) return undefined
       const attempts = (row?.attempts ?? 0) + 1
-      rows.set(need.id, { progress: row?.progress, attempts, holder, leaseUntilMs })
-      return { need, progress: row?.progress, attempts }
+      const known = { progress: row?.progress, orderUrl: row?.orderUrl, attempts }
+      rows.set(need.id, { need, ...known, holder, leaseUntilMs })
+      return { need, ...known, steps: [], beganAtMs: nowMs }
     },
-    async save(needId, holder, progress, _nowMs, leaseUntilMs) {
+    async save(needId, holder, { progress, orderUrl }, _nowMs, leaseUntilMs) {
       note('save')
       const row = held(needId, holder)
       if (row === undefined) throw new LeaseLostError('the lease on the order was lost')
-      Object.assign(row, { progress, leaseUntilMs })
+      Object.assign(row, { progress, orderUrl, leaseUntilMs })
     },
-    async finish(needId, holder) {
+    async lengthen() {},
+    async finish({ need }, holder) {
       note('finish')
-      if (held(needId, holder) !== undefined) rows.delete(needId)
+      if (held(need.id, holder) !== undefined) rows.delete(need.id)
+    },
+    async postpone() {},
+    async isOrderInUse(orderUrl, needId) {
+      return [...rows].some(([id, row]) => id !== needId && row.orderUrl === orderUrl)
+    },
+    async unattended(nowMs, max) {
+      return [...rows.values()]
+        .filter(({ leaseUntilMs }) => leaseUntilMs <= nowMs)
+        .map(({ need }) => need)
+        .slice(0, max)
     },
     async release(needId, holder) {
       note('release')
@@ -170,6 +199,9 @@ function createStorage(kept?: string) {
     async keep(request, chainPem) {
       seen.keeps += 1
       chains.set(keyOf(request), chainPem)
+    },
+    async forget(request) {
+      chains.delete(keyOf(request))
     },
   }
   return { storage, seen, chains }
@@ -207,11 +239,54 @@ function createWorld(orders = createRecords(), holder = 'me', clock = createCloc
     logs.push({ level, message, fields })
   }
   const context: PluginContext = {
-    ...{ signal: abort.signal, clock, randomBytes: () => new Uint8Array([128]) },
+    ...{ signal: abort.signal, clock, randomBytes: (length: number) => new Uint8Array(length).fill(128) },
     log: { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') },
     http: { request: () => Promise.reject(new Error('no network here')) },
   }
-  return { clock, orders, logs, abort, issuance: createIssuance(orders.records, holder, context) }
+  const register = createRegister()
+  const outages = createOutages()
+  const issuance = createIssuance({
+    ...{ orders: orders.records, register: register.register, outages: outages.outages, holder, context },
+    blockedKeys: { has: async () => false },
+    repeat: () => ({ [Symbol.dispose]: () => undefined }),
+  })
+  return { clock, orders, logs, abort, context, register, outages, issuance }
+}
+
+function createRegister() {
+  const entries = new Map<string, RegisterEntry>()
+  const register: CertificateRegister = {
+    async record(entry) {
+      entries.set(entry.id, entry)
+    },
+    async noteAsked(id, nowMs) {
+      const entry = entries.get(id)
+      if (entry !== undefined) entries.set(id, { ...entry, askedAtMs: nowMs })
+      return entry !== undefined
+    },
+    find: async (id) => entries.get(id),
+    async savePlan(id, plan, _wakeAtMs, lastError) {
+      const entry = entries.get(id)
+      if (entry === undefined) return
+      entries.set(id, { ...entry, ...(plan && { plan }), ...(lastError === undefined ? {} : { lastError }) })
+    },
+    takeDue: async () => [],
+  }
+  return { register, entries }
+}
+
+function createOutages() {
+  const known = new Map<string, Outage>()
+  const outages: Outages = {
+    find: async (issuerKey) => known.get(issuerKey),
+    async save(outage) {
+      known.set(outage.issuerKey, outage)
+    },
+    async clear(issuerKey) {
+      known.delete(issuerKey)
+    },
+  }
+  return { outages, known }
 }
 
 const block: Block = {
@@ -426,10 +501,11 @@ test('a disk that refuses a new certificate keeps it from nobody', async () => {
   const storage: CertificateStorage = {
     find: async () => undefined,
     keep: () => Promise.reject(Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })),
+    forget: async () => undefined,
   }
   assert.equal((await ask(issuance, { issuer, storage })).source, 'issued')
   assert.ok(logs.some(({ level }) => level === 'error'))
-  assert.equal(orders.rows.size, 0)
+  assert.equal(orders.rows.size, 1, 'what came of the order is not lost: it is kept the next time')
 })
 
 test('nor does a state that cannot be told that all is done', async () => {
@@ -599,7 +675,7 @@ test('a process that dies at any step: the next one goes on from what was saved,
     const alive = createIssuer((_call, nth) => (nth === 0 ? again({ reread: true }) : done()))
     assert.equal((await ask(next.issuance, { issuer: alive.issuer })).source, 'issued')
     const expected = diesAt === 0 ? undefined : { nth: diesAt - 1 }
-    assert.deepEqual(alive.calls[0], { progress: expected, resumed: diesAt > 0 }, `after ${diesAt} steps`)
+    assert.deepEqual(alive.calls[0], { progress: expected, resumed: true }, `after ${diesAt} steps`)
     assert.equal(orders.rows.size, 0)
   }
 })

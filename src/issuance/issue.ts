@@ -1,285 +1,234 @@
-import { createHash } from 'node:crypto'
-import { asProblemError, ProblemError, type Retry } from '../acme/problem.ts'
-import type {
-  CertificateStorage,
-  ChallengeSolver,
-  Grant,
-  IssuedChain,
-  Issuer,
-  KeptRequest,
-  PluginContext,
-  Progress,
-} from '../plugin-api.ts'
-import { type Chain, ChainError, checkChain, checkValidity, parseChain } from '../x509/chain.ts'
-import { createCheckedChains } from './checked-chains.ts'
-import { LeaseLostError, type Need, type OrderRecords } from './records.ts'
-import { renewalDueAtMs } from './renewal.ts'
+import { asProblemError, type ProblemError } from '../acme/problem.ts'
+import type { Issuer, PluginContext } from '../plugin-api.ts'
+import type { Chain } from '../x509/chain.ts'
+import { AttemptError, type AttemptParts, type CertificateRecord, createAttempts, type Task } from './attempt.ts'
+import {
+  createKeptCertificateFinder,
+  type IssueRequest,
+  type Kept,
+  type KeptCertificateFinder,
+  keptRequest,
+  type Means,
+  meansInOrder,
+  namesOf,
+} from './kept.ts'
+import { needOf } from './need.ts'
+import { createOutageView, isCurableElsewhere, isOutage, nextOutage, outageProblem } from './outage.ts'
+import type { BlockedKeys, CertificateRegister, OrderRecords, Outage, Outages } from './records.ts'
+import { createRegistrar, type Occasion } from './registrar.ts'
+import { randomShareOf } from './renewal-plan.ts'
 
-/** A certificate that may be handed out, and where it came from. */
-export type CertificateRecord = { readonly chain: Chain; readonly source: 'kept' | 'issued' }
-
-/** How this grant is fulfilled: chosen by name from the configuration of the moment. */
-export type Means = {
-  readonly issuer: Issuer
-  readonly solvers: readonly ChallengeSolver[]
-  readonly storage: CertificateStorage
-}
-
-export type IssueRequest = { readonly grant: Grant; readonly postedBytes: Uint8Array; readonly means: Means }
+export type { CertificateRecord } from './attempt.ts'
+export type { IssueRequest, Means } from './kept.ts'
 
 export interface Issuance {
-  /** The one way to a certificate. @throws ProblemError when there is none to be had */
+  /** The one way to a certificate for a host that asks. @throws ProblemError when there is none to be had */
   issue(request: IssueRequest): Promise<CertificateRecord>
+  /** Replaces the certificate with this serial, though it is still good. @throws ProblemError */
+  renew(request: IssueRequest, serial: string, canWait: boolean): Promise<CertificateRecord>
+  /** Goes on with what a crash left behind. @throws ProblemError */
+  resume(request: IssueRequest): Promise<CertificateRecord>
+  /** The best certificate that is kept for the request, due or not. */
+  findKept(request: IssueRequest): Promise<Kept | undefined>
+  trustedNowMs: KeptCertificateFinder['trustedNowMs']
+  /** Somebody may have cured what kept an issuer from working. */
+  retryIssuers(): Promise<void>
   /** How many needs are being worked on. */
   readonly inFlight: number
 }
 
-const leaseMs = 60_000
-/** How long one caller waits; what is not done by then goes on when the next one asks. */
-const patienceMs = 120_000
-const longestShortWaitMs = 10_000
-const maxFailedSteps = 6
-const firstBackoffMs = 250
-const otherHolderPollMs = 500
-const maxSteps = 1000
+export type IssuanceParts = {
+  readonly orders: OrderRecords
+  readonly register: CertificateRegister
+  readonly outages: Outages
+  readonly blockedKeys: BlockedKeys
+  /** Names this process towards others on the same state. */
+  readonly holder: string
+  readonly context: PluginContext
+  readonly repeat: AttemptParts['repeat']
+}
 
-/** @param holder names this process towards others on the same state */
-export function createIssuance(orders: OrderRecords, holder: string, context: PluginContext): Issuance {
+export function createIssuance(parts: IssuanceParts): Issuance {
+  const { register, context } = parts
   const { clock, log } = context
-  const running = new Map<string, Promise<CertificateRecord>>()
-  const checkedChains = createCheckedChains()
+  const outages = createOutageView(parts.outages, clock)
+  /** By the issuer as it was made: a reload, which may have cured it, makes another. */
+  const accountTroubles = new WeakMap<Issuer, Outage>()
+  const registrar = createRegistrar(register, context)
+  const finder = createKeptCertificateFinder(context)
+  const running = new Map<string, { readonly occasion: Occasion; readonly result: Promise<CertificateRecord> }>()
+  const attempts = createAttempts({
+    orders: parts.orders,
+    holder: parts.holder,
+    context,
+    repeat: parts.repeat,
+    trustedNowMs: ({ issuer }) => finder.trustedNowMs(issuer),
+    isKeyBlocked: (publicKeyHash) => parts.blockedKeys.has(publicKeyHash),
+  })
 
   async function issue(request: IssueRequest): Promise<CertificateRecord> {
-    const kept = await findKept(request)
-    if (kept?.fresh === true) return { chain: kept.chain, source: 'kept' }
-    const need = needOf(request)
-    const existing = running.get(need.id)
-    const attempt = existing ?? obtain(request, need).finally(() => running.delete(need.id))
-    if (existing === undefined) running.set(need.id, attempt)
+    const kept = await finder.find(request)
+    if (kept !== undefined && (kept.fresh || (await isLeftToOthers(request)))) return answerKept(request, kept)
     try {
-      return await attempt
+      return await once(request, 'asked', () => obtain(request, kept, 'asked', kept !== undefined, isFresh))
     } catch (error) {
       // A good certificate is never withheld because a better one cannot be had.
       if (kept === undefined) throw error
-      log.warn('renewal failed; the kept certificate is answered', { names: need.names, error })
+      log.warn('renewal failed; the kept certificate is answered', { names: namesOf(request.grant), error })
+      await registrar.postpone(request, asProblemError(error))
+      return answerKept(request, kept)
+    }
+  }
+
+  async function renew(request: IssueRequest, serial: string, canWait: boolean): Promise<CertificateRecord> {
+    const kept = await finder.find(request)
+    const isNewer = (other: Kept) => other.chain.leaf.serial !== serial
+    if (kept !== undefined && isNewer(kept)) {
+      await registrar.enter(request, kept.chain, kept.issuer.key, 'renewal')
       return { chain: kept.chain, source: 'kept' }
     }
+    return await once(request, 'renewal', () => obtain(request, kept, 'renewal', canWait, isNewer))
   }
 
-  async function findKept({
-    grant,
-    postedBytes,
-    means,
-  }: IssueRequest): Promise<{ chain: Chain; fresh: boolean } | undefined> {
-    const pem = await means.storage.find(keptRequest(grant, postedBytes, means), context)
-    if (pem === undefined) return undefined
-    try {
-      const chain = checkedChains.check(pem, grant.csr)
-      checkValidity(chain, clock.nowMs())
-      return { chain, fresh: clock.nowMs() < renewalDueAtMs(chain.leaf, means.storage.renewWithinMs) }
-    } catch (error) {
-      log.info('a kept certificate is of no use any more', {
-        names: namesOf(grant),
-        reason: error instanceof Error ? error.message : '',
-      })
-      return undefined
-    }
+  async function resume(request: IssueRequest): Promise<CertificateRecord> {
+    const kept = await finder.find(request)
+    return await once(request, 'resume', () => obtain(request, kept, 'resume', kept !== undefined, isFresh))
   }
 
-  async function obtain(request: IssueRequest, need: Need): Promise<CertificateRecord> {
-    const deadlineMs = clock.nowMs() + patienceMs
-    for (;;) {
-      const record = await writing(orders.claim(need, holder, clock.nowMs(), clock.nowMs() + leaseMs))
-      if (record !== undefined) {
-        const outcome = await workUnlessKept(request, need, record.progress, deadlineMs)
-        if (outcome === 'begin anew') continue
-        if (outcome !== 'lease lost') return outcome
-      }
-      // Another process on this state works on the same need: its result will be kept for both of us.
-      if (clock.nowMs() >= deadlineMs) throw busy('another server is still working on this certificate')
-      await clock.sleep(otherHolderPollMs, context.signal)
-      const kept = await findKept(request)
-      if (kept?.fresh === true) return { chain: kept.chain, source: 'kept' }
-    }
-  }
-
-  async function workUnlessKept(
+  /** One at a time for one need, however many ask. */
+  async function once(
     request: IssueRequest,
-    need: Need,
-    saved: Progress | undefined,
-    deadlineMs: number,
-  ): Promise<CertificateRecord | 'lease lost' | 'begin anew'> {
-    // Between our look and our claim another may have finished; now that the need is ours, the look counts.
-    const kept = saved === undefined ? await findKept(request) : undefined
-    if (kept?.fresh === true) {
-      await letGo(need, true)
-      return { chain: kept.chain, source: 'kept' }
-    }
-    try {
-      return await work(request, need, saved, deadlineMs)
-    } catch (error) {
-      if (error instanceof LeaseLostError) return 'lease lost'
-      // What was left behind by an earlier attempt had failed meanwhile; this caller has not had its own attempt yet.
-      if (saved !== undefined && error instanceof ProblemError && error.retry.when === 'newOrder') return 'begin anew'
-      throw error
-    }
-  }
-
-  async function work(
-    request: IssueRequest,
-    need: Need,
-    saved: Progress | undefined,
-    deadlineMs: number,
+    occasion: Occasion,
+    act: () => Promise<CertificateRecord>,
   ): Promise<CertificateRecord> {
-    try {
-      const issued = await advanceToEnd(request, need, saved, deadlineMs)
-      const chain = parseChain(issued.chainPem)
-      checkChain(chain, request.grant.csr)
-      checkValidity(chain, clock.nowMs())
-      await keep(request, chain)
-      await letGo(need, true)
-      return { chain, source: 'issued' }
-    } catch (error) {
-      if (error instanceof LeaseLostError) throw error
-      const problem = error instanceof ChainError ? wrongChain(error) : asProblemError(error)
-      const spent = problem.retry.when === 'never' || problem.retry.when === 'newOrder'
-      await letGo(need, spent && !context.signal.aborted)
-      throw problem
-    }
+    const { id } = needOf(request, request.means)
+    const existing = running.get(id)
+    if (existing !== undefined) return await existing.result
+    const result = act().finally(() => running.delete(id))
+    running.set(id, { occasion, result })
+    return await result
   }
 
-  /** The outcome is there already: a state that cannot be written now must not hide it. The lease ends by itself. */
-  async function letGo(need: Need, finished: boolean): Promise<void> {
-    try {
-      if (finished) await orders.finish(need.id, holder)
-      else await orders.release(need.id, holder, clock.nowMs())
-    } catch (error) {
-      log.error('the state could not be written; this order is looked at again the next time', {
-        names: need.names,
-        error,
-      })
-    }
+  /** The timer is at it, or failed just now and comes back: a host with a good certificate need not wait for that. */
+  async function isLeftToOthers(request: IssueRequest): Promise<boolean> {
+    const { id } = needOf(request, request.means)
+    if (running.get(id)?.occasion === 'renewal') return true
+    const entry = await register.find(id).catch(() => undefined)
+    return entry !== undefined && entry.plan.retryAtMs > clock.nowMs()
   }
 
-  async function advanceToEnd(
-    { grant, means }: IssueRequest,
-    need: Need,
-    saved: Progress | undefined,
-    deadlineMs: number,
-  ): Promise<IssuedChain> {
-    const issuerContext = { ...context, solvers: means.solvers }
-    let progress = saved
-    let resumed = saved !== undefined
-    let failures = 0
-    for (let steps = 0; steps < maxSteps; steps++) {
+  async function obtain(
+    request: IssueRequest,
+    kept: Kept | undefined,
+    occasion: Occasion,
+    canWait: boolean,
+    isMetBy: (kept: Kept) => boolean,
+  ): Promise<CertificateRecord> {
+    const failures: ProblemError[] = []
+    for (const means of meansInOrder(request.means)) {
+      const outage = accountTroubles.get(means.issuer) ?? (await outages.find(means.issuer.key))
+      if (outage !== undefined && outage.untilMs > clock.nowMs()) {
+        failures.push(outageProblem(outage))
+        continue
+      }
       try {
-        const advance = await means.issuer.advance(grant, progress, resumed, issuerContext)
-        if (advance.outcome === 'done') return advance.chain
-        progress = advance.progress
-        // Having re-read after a failure is no success yet: what failed may fail again, and then more slowly.
-        if (!resumed) failures = 0
-        resumed = false
-        const waitMs = Math.max(0, (advance.notBeforeMs ?? 0) - clock.nowMs())
-        await writing(
-          orders.save(need.id, holder, progress, clock.nowMs(), clock.nowMs() + leaseMs + waitMs, advance.recoverable),
-        )
-        if (advance.notBeforeMs !== undefined) await waitUntil(advance.notBeforeMs, deadlineMs)
+        const result = await attempts.obtain(taskOf(request, means, kept, occasion, canWait, isMetBy))
+        if (outage !== undefined) await endOutage(means)
+        return result
       } catch (error) {
-        if (error instanceof LeaseLostError) throw error
-        failures += 1
-        await waitBeforeRetry(asProblemError(error), failures, deadlineMs)
-        resumed = true
+        const problem = asProblemError(error instanceof AttemptError ? error.problem : error)
+        if (error instanceof AttemptError && isOutage(problem, error.hadBegun) && !context.signal.aborted)
+          await noteOutage(outage, means, problem)
+        failures.push(problem)
+        if (!isCurableElsewhere(problem)) break
+        if (means.fallback !== undefined)
+          log.warn('the issuer cannot; the next one is asked', { issuer: means.issuer.key, reason: problem.message })
       }
     }
-    throw new ProblemError('serverInternal', 'the issuance does not come to an end', { retry: { when: 'newOrder' } })
+    throw mostTelling(failures)
   }
 
-  /** @throws the problem itself when waiting is of no use, or would be longer than a caller waits */
-  async function waitBeforeRetry(problem: ProblemError, failures: number, deadlineMs: number): Promise<void> {
-    const untilMs = retryAtMs(problem.retry, failures)
-    const tooLate = untilMs === undefined || untilMs >= deadlineMs || untilMs - clock.nowMs() > longestShortWaitMs
-    if (tooLate || failures >= maxFailedSteps || context.signal.aborted) throw problem
-    log.debug('a step failed and is tried again', { reason: problem.message, failures })
-    await clock.sleep(Math.max(0, untilMs - clock.nowMs()), context.signal)
+  async function noteOutage(known: Outage | undefined, { issuer }: Means, problem: ProblemError): Promise<void> {
+    const next = nextOutage(known, issuer.key, problem, clock.nowMs(), randomShareOf(context))
+    // What is wrong with our account a person cures, who then starts us again or reloads.
+    if (problem.code === 'userActionRequired') accountTroubles.set(issuer, next)
+    else
+      await outages
+        .save(next)
+        .catch((error: unknown) => log.error('an outage could not be written down', { error, issuer: issuer.key }))
   }
 
-  function retryAtMs(retry: Retry, failures: number): number | undefined {
-    switch (retry.when) {
-      case 'never':
-      case 'newOrder':
-        return undefined
-      case 'notBefore':
-        return retry.atMs
-      case 'backoff': {
-        // Full jitter: many that failed together do not come back together.
-        const share = (context.randomBytes(1)[0] ?? 0) / 255
-        return clock.nowMs() + firstBackoffMs * 2 ** (failures - 1) * (0.5 + share / 2)
-      }
-      default:
-        return retry satisfies never
+  async function endOutage({ issuer }: Means): Promise<void> {
+    log.info('the issuer works again', { issuer: issuer.key })
+    if (!accountTroubles.delete(issuer)) await outages.clear(issuer.key)
+  }
+
+  function taskOf(
+    request: IssueRequest,
+    means: Means,
+    kept: Kept | undefined,
+    occasion: Occasion,
+    canWait: boolean,
+    isMetBy: (kept: Kept) => boolean,
+  ): Task {
+    return {
+      request,
+      means,
+      need: needOf(request, means),
+      kept,
+      canWait,
+      async findMet() {
+        const found = await finder.find(request)
+        return found !== undefined && isMetBy(found) ? { chain: found.chain, source: 'kept' } : undefined
+      },
+      keep: (chain) => keep(request, means, chain, occasion),
     }
-  }
-
-  async function waitUntil(atMs: number, deadlineMs: number): Promise<void> {
-    if (clock.nowMs() >= deadlineMs) throw busy('the CA has not finished yet; ask again, and it goes on from here')
-    await clock.sleep(Math.max(0, Math.min(atMs, deadlineMs) - clock.nowMs()), context.signal)
   }
 
   /** The certificate is there: a disk that refuses it now is no reason to keep it from the caller. */
-  async function keep({ grant, postedBytes, means }: IssueRequest, chain: Chain): Promise<void> {
+  async function keep(request: IssueRequest, means: Means, chain: Chain, occasion: Occasion): Promise<boolean> {
     try {
-      await means.storage.keep(keptRequest(grant, postedBytes, means), chain.pem, context)
+      await means.storage.keep(keptRequest(request, means.issuer), chain.pem, context)
     } catch (error) {
-      log.error('an issued certificate could not be kept; it is answered, and ordered anew the next time', {
-        names: namesOf(grant),
+      log.error('an issued certificate could not be kept; it is answered, and kept at the next request', {
+        names: namesOf(request.grant),
         error,
       })
+      return false
     }
+    await registrar.enter(request, chain, means.issuer.key, occasion)
+    return true
+  }
+
+  async function answerKept(request: IssueRequest, kept: Kept): Promise<CertificateRecord> {
+    await registrar.noteAsked(request, kept)
+    return { chain: kept.chain, source: 'kept' }
   }
 
   return {
     issue,
+    renew,
+    resume,
+    findKept: finder.find,
+    trustedNowMs: finder.trustedNowMs,
+    retryIssuers: () => outages.clearAll(),
     get inFlight() {
       return running.size
     },
   }
 }
 
-function keptRequest(grant: Grant, postedBytes: Uint8Array, means: Means): KeptRequest {
-  return { postedBytes, csr: grant.csr, issuerKey: means.issuer.key, profile: grant.profile }
+function isFresh(kept: Kept): boolean {
+  return kept.fresh
 }
 
-function needOf({ grant, means }: IssueRequest): Need {
-  const hash = createHash('sha256')
-    .update(`${means.issuer.key}\0${grant.profile ?? ''}\0`)
-    .update(grant.csr.der)
-  return { id: hash.digest('hex'), issuerKey: means.issuer.key, names: namesOf(grant), block: grant.block }
-}
-
-function namesOf(grant: Grant): string[] {
-  return grant.csr.identifiers.map(({ value }) => value)
-}
-
-/** Nothing is begun that could not be remembered: without a state that can be written there is no order. */
-async function writing<T>(write: Promise<T>): Promise<T> {
-  try {
-    return await write
-  } catch (cause) {
-    if (cause instanceof LeaseLostError) throw cause
-    throw new ProblemError('serverInternal', 'the state cannot be written here; ask again later', {
-      retry: { when: 'backoff' },
-      cause,
-    })
-  }
-}
-
-function busy(reason: string): ProblemError {
-  return new ProblemError('serverInternal', reason, { retry: { when: 'backoff' } })
-}
-
-function wrongChain(cause: ChainError): ProblemError {
-  return new ProblemError('serverInternal', `the issuer sent a certificate that cannot be used: ${cause.message}`, {
-    retry: { when: 'newOrder' },
-    cause,
-  })
+/** The first reason is the one of the issuer that was meant; where others were tried, it says so. */
+function mostTelling(failures: readonly ProblemError[]): ProblemError {
+  const [first, ...others] = failures
+  if (first === undefined) return asProblemError(new Error('there is no issuer'))
+  if (others.length === 0) return first
+  const soonest = failures.find(({ retry }) => retry.when === 'notBefore' || retry.when === 'backoff') ?? first
+  return soonest.withMessage(
+    [first.message, ...others.map(({ message }) => `the fallback failed, too: ${message}`)].join('; '),
+  )
 }

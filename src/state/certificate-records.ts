@@ -45,6 +45,16 @@ export function certificateRecords(db: Kysely<Schema>, nowMs: () => number): Kep
         .execute()
       remember(key, chainPem)
     },
+    async removeChain(key) {
+      const { csr_sha256, issuer_key, profile } = columnsOf(key)
+      await db
+        .deleteFrom('certificates')
+        .where('csr_sha256', '=', csr_sha256)
+        .where('issuer_key', '=', issuer_key)
+        .where('profile', '=', profile)
+        .execute()
+      lookups.get(key.csr)?.delete(variantOf(key))
+    },
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely'
 import { isJsonObject } from '../acme/json-object.ts'
-import { LeaseLostError, type OrderRecords } from '../issuance/records.ts'
+import { LeaseLostError, type Need, type OrderRecords, type OrderStep } from '../issuance/records.ts'
 import type { Progress } from '../plugin-api.ts'
 import type { Schema } from './schema.ts'
 
@@ -19,11 +19,17 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
         issuer_key: need.issuerKey,
         block: need.block,
         names_json: JSON.stringify(need.names),
+        posted: encodePosted(need.postedBytes),
+        remote_address: need.remoteAddress,
         progress_json: null,
+        order_url: null,
+        steps_json: '[]',
         attempts: 1,
         holder,
         lease_until_ms: leaseUntilMs,
         updated_at_ms: nowMs,
+        began_at_ms: nowMs,
+        resume_at_ms: 0,
       }
       // One statement, so that of two claims at once one finds the other's lease.
       const claimed = await quick
@@ -40,30 +46,114 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
             }))
             .where('orders.lease_until_ms', '<=', nowMs),
         )
-        .returning(['progress_json', 'attempts'])
+        .returning(['progress_json', 'order_url', 'steps_json', 'attempts', 'began_at_ms'])
         .executeTakeFirst()
       if (claimed === undefined) return undefined
-      return { need, progress: readProgress(claimed.progress_json), attempts: claimed.attempts }
+      return {
+        need,
+        progress: readProgress(claimed.progress_json),
+        orderUrl: claimed.order_url ?? undefined,
+        steps: readSteps(claimed.steps_json),
+        attempts: claimed.attempts,
+        beganAtMs: claimed.began_at_ms,
+      }
     },
-    async save(needId, holder, progress, nowMs, leaseUntilMs, recoverable = false) {
+    async save(needId, holder, { progress, orderUrl, steps, recoverable }, nowMs, leaseUntilMs) {
       const result = await (recoverable ? quick : db)
         .updateTable('orders')
-        .set({ progress_json: JSON.stringify(progress), lease_until_ms: leaseUntilMs, updated_at_ms: nowMs })
+        .set({
+          progress_json: JSON.stringify(progress),
+          order_url: orderUrl ?? null,
+          steps_json: JSON.stringify(steps),
+          lease_until_ms: leaseUntilMs,
+          updated_at_ms: nowMs,
+        })
         .where('need', '=', needId)
         .where('holder', '=', holder)
         .executeTakeFirst()
       if (result.numUpdatedRows === 0n) throw new LeaseLostError('the lease on the order was lost')
     },
-    async finish(needId, holder) {
-      await quick.deleteFrom('orders').where('need', '=', needId).where('holder', '=', holder).execute()
+    async lengthen(needId, holder, leaseUntilMs) {
+      const result = await quick
+        .updateTable('orders')
+        .set({ lease_until_ms: leaseUntilMs })
+        .where('need', '=', needId)
+        .where('holder', '=', holder)
+        .executeTakeFirst()
+      if (result.numUpdatedRows === 0n) throw new LeaseLostError('the lease on the order was lost')
     },
-    async release(needId, holder, nowMs) {
+    async finish({ need, orderUrl, steps, beganAtMs }, holder, { outcome, serial, reason }, nowMs) {
+      const row = {
+        need: need.id,
+        began_at_ms: beganAtMs,
+        finished_at_ms: nowMs,
+        issuer_key: need.issuerKey,
+        block: need.block,
+        names_json: JSON.stringify(need.names),
+        order_url: orderUrl ?? null,
+        outcome,
+        serial: serial ?? null,
+        reason: reason ?? null,
+        steps_json: JSON.stringify(steps),
+      }
+      // The story first: after a crash between the two it is written once more, under the same key.
+      await quick
+        .insertInto('order_stories')
+        .values(row)
+        .onConflict((conflict) => conflict.columns(['need', 'began_at_ms']).doUpdateSet(row))
+        .execute()
+      await quick.deleteFrom('orders').where('need', '=', need.id).where('holder', '=', holder).execute()
+    },
+    async release(needId, holder, steps, nowMs, resumeAtMs) {
       await quick
         .updateTable('orders')
-        .set({ holder: null, lease_until_ms: 0, updated_at_ms: nowMs })
+        .set({
+          holder: null,
+          lease_until_ms: 0,
+          updated_at_ms: nowMs,
+          resume_at_ms: Math.round(resumeAtMs),
+          steps_json: JSON.stringify(steps),
+        })
         .where('need', '=', needId)
         .where('holder', '=', holder)
         .execute()
+    },
+    async postpone(needId, resumeAtMs) {
+      await quick
+        .updateTable('orders')
+        .set({ resume_at_ms: Math.round(resumeAtMs) })
+        .where('need', '=', needId)
+        .where('holder', 'is', null)
+        .execute()
+    },
+    async isOrderInUse(orderUrl, needId) {
+      const row = await quick
+        .selectFrom('orders')
+        .select('need')
+        .where('order_url', '=', orderUrl)
+        .where('need', '<>', needId)
+        .executeTakeFirst()
+      return row !== undefined
+    },
+    async unattended(nowMs, max) {
+      const rows = await quick
+        .selectFrom('orders')
+        .selectAll()
+        .where('lease_until_ms', '<=', nowMs)
+        .where('resume_at_ms', '<=', nowMs)
+        .orderBy('updated_at_ms')
+        .limit(max)
+        .execute()
+      return rows.map(
+        (row): Need => ({
+          id: row.need,
+          issuerKey: row.issuer_key,
+          names: readNames(row.names_json),
+          block: row.block,
+          postedBytes: decodePosted(row.posted),
+          remoteAddress: row.remote_address,
+        }),
+      )
     },
     async holders() {
       const rows = await db.selectFrom('orders').select('holder').distinct().where('holder', 'is not', null).execute()
@@ -73,6 +163,29 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
       await db.updateTable('orders').set({ holder: null, lease_until_ms: 0 }).where('holder', '=', holder).execute()
     },
   }
+}
+
+export function encodePosted(postedBytes: Uint8Array): string {
+  return Buffer.from(postedBytes.buffer, postedBytes.byteOffset, postedBytes.byteLength).toString('base64')
+}
+
+export function decodePosted(text: string): Uint8Array {
+  return Buffer.from(text, 'base64')
+}
+
+export function readNames(text: string): string[] {
+  const value: unknown = JSON.parse(text)
+  return Array.isArray(value) ? value.filter((name) => typeof name === 'string') : []
+}
+
+export function readSteps(text: string): OrderStep[] {
+  const value: unknown = JSON.parse(text)
+  if (!Array.isArray(value)) return []
+  return value.flatMap((step: unknown) =>
+    isJsonObject(step) && typeof step.atMs === 'number' && typeof step.note === 'string'
+      ? [{ atMs: step.atMs, note: step.note }]
+      : [],
+  )
 }
 
 function readProgress(text: string | null): Progress | undefined {

@@ -15,7 +15,62 @@ export type Schema = {
     holder: string | null
     lease_until_ms: number
     updated_at_ms: number
+    /** What was posted, base64. */
+    posted: string
+    remote_address: string
+    order_url: string | null
+    steps_json: string
+    began_at_ms: number
+    resume_at_ms: number
   }
+  order_stories: {
+    need: string
+    began_at_ms: number
+    finished_at_ms: number
+    issuer_key: string
+    block: string
+    names_json: string
+    order_url: string | null
+    outcome: string
+    serial: string | null
+    reason: string | null
+    steps_json: string
+  }
+  register: {
+    id: string
+    block: string
+    issuer: string
+    storage: string
+    profile: string | null
+    names_json: string
+    /** The names without their order, to find what else is for the same. */
+    names_key: string
+    posted: string
+    remote_address: string
+    issued_by: string
+    serial: string
+    not_before_ms: number
+    not_after_ms: number
+    issued_at_ms: number
+    asked_at_ms: number
+    superseded_at_ms: number | null
+    revoked_at_ms: number | null
+    plan_json: string
+    /** null: nothing to do for it. */
+    wake_at_ms: number | null
+    last_error: string | null
+  }
+  outages: { issuer_key: string; since_ms: number; failures: number; until_ms: number; reason: string }
+  rate_buckets: {
+    issuer_key: string
+    limit_name: string
+    subject: string
+    full_at_ms: number
+    capacity: number
+    period_ms: number
+  }
+  blocked_keys: { public_key_sha256: string; reason: string; blocked_at_ms: number }
+  servers: { holder: string; started_at_ms: number; seen_at_ms: number }
 }
 
 const first: Migration = {
@@ -53,9 +108,98 @@ const first: Migration = {
   },
 }
 
+const renewals: Migration = {
+  async up(db: Kysely<unknown>) {
+    // One column a statement: SQLite adds no more at once.
+    const texts = ['posted', 'remote_address', 'steps_json'] as const
+    for (const column of texts)
+      await db.schema
+        .alterTable('orders')
+        .addColumn(column, 'text', (definition) => definition.notNull().defaultTo(column === 'steps_json' ? '[]' : ''))
+        .execute()
+    await db.schema.alterTable('orders').addColumn('order_url', 'text').execute()
+    for (const column of ['began_at_ms', 'resume_at_ms'] as const)
+      await db.schema
+        .alterTable('orders')
+        .addColumn(column, 'bigint', (definition) => definition.notNull().defaultTo(0))
+        .execute()
+    await db.schema
+      .createTable('order_stories')
+      .addColumn('need', 'text', (column) => column.notNull())
+      .addColumn('began_at_ms', 'bigint', (column) => column.notNull())
+      .addColumn('finished_at_ms', 'bigint', (column) => column.notNull())
+      .addColumn('issuer_key', 'text', (column) => column.notNull())
+      .addColumn('block', 'text', (column) => column.notNull())
+      .addColumn('names_json', 'text', (column) => column.notNull())
+      .addColumn('order_url', 'text')
+      .addColumn('outcome', 'text', (column) => column.notNull())
+      .addColumn('serial', 'text')
+      .addColumn('reason', 'text')
+      .addColumn('steps_json', 'text', (column) => column.notNull())
+      .addPrimaryKeyConstraint('order_stories_key', ['need', 'began_at_ms'])
+      .execute()
+    await db.schema.createIndex('order_stories_finished').on('order_stories').column('finished_at_ms').execute()
+    await db.schema
+      .createTable('register')
+      .addColumn('id', 'text', (column) => column.notNull().primaryKey())
+      .addColumn('block', 'text', (column) => column.notNull())
+      .addColumn('issuer', 'text', (column) => column.notNull())
+      .addColumn('storage', 'text', (column) => column.notNull())
+      .addColumn('profile', 'text')
+      .addColumn('names_json', 'text', (column) => column.notNull())
+      .addColumn('names_key', 'text', (column) => column.notNull())
+      .addColumn('posted', 'text', (column) => column.notNull())
+      .addColumn('remote_address', 'text', (column) => column.notNull())
+      .addColumn('issued_by', 'text', (column) => column.notNull())
+      .addColumn('serial', 'text', (column) => column.notNull())
+      .addColumn('not_before_ms', 'bigint', (column) => column.notNull())
+      .addColumn('not_after_ms', 'bigint', (column) => column.notNull())
+      .addColumn('issued_at_ms', 'bigint', (column) => column.notNull())
+      .addColumn('asked_at_ms', 'bigint', (column) => column.notNull())
+      .addColumn('superseded_at_ms', 'bigint')
+      .addColumn('revoked_at_ms', 'bigint')
+      .addColumn('plan_json', 'text', (column) => column.notNull())
+      .addColumn('wake_at_ms', 'bigint')
+      .addColumn('last_error', 'text')
+      .execute()
+    await db.schema.createIndex('register_wake').on('register').column('wake_at_ms').execute()
+    await db.schema.createIndex('register_names').on('register').columns(['names_key', 'block']).execute()
+    await db.schema
+      .createTable('outages')
+      .addColumn('issuer_key', 'text', (column) => column.notNull().primaryKey())
+      .addColumn('since_ms', 'bigint', (column) => column.notNull())
+      .addColumn('failures', 'integer', (column) => column.notNull())
+      .addColumn('until_ms', 'bigint', (column) => column.notNull())
+      .addColumn('reason', 'text', (column) => column.notNull())
+      .execute()
+    await db.schema
+      .createTable('rate_buckets')
+      .addColumn('issuer_key', 'text', (column) => column.notNull())
+      .addColumn('limit_name', 'text', (column) => column.notNull())
+      .addColumn('subject', 'text', (column) => column.notNull())
+      .addColumn('full_at_ms', 'bigint', (column) => column.notNull())
+      .addColumn('capacity', 'integer', (column) => column.notNull())
+      .addColumn('period_ms', 'bigint', (column) => column.notNull())
+      .addPrimaryKeyConstraint('rate_buckets_key', ['issuer_key', 'limit_name', 'subject'])
+      .execute()
+    await db.schema
+      .createTable('blocked_keys')
+      .addColumn('public_key_sha256', 'text', (column) => column.notNull().primaryKey())
+      .addColumn('reason', 'text', (column) => column.notNull())
+      .addColumn('blocked_at_ms', 'bigint', (column) => column.notNull())
+      .execute()
+    await db.schema
+      .createTable('servers')
+      .addColumn('holder', 'text', (column) => column.notNull().primaryKey())
+      .addColumn('started_at_ms', 'bigint', (column) => column.notNull())
+      .addColumn('seen_at_ms', 'bigint', (column) => column.notNull())
+      .execute()
+  },
+}
+
 /** Every change of the schema, in order; what was released is never edited, only followed. */
 export const migrations: MigrationProvider = {
   async getMigrations() {
-    return { '2026-11-21 first': first }
+    return { '2026-11-21 first': first, '2026-11-22 renewals': renewals }
   },
 }

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { AnswerRecord } from '../acme/answer-record.ts'
-import type { Need, OrderRecord } from '../issuance/records.ts'
+import type { Need, OrderOutcome, OrderRecord, SavedStep } from '../issuance/records.ts'
+import type { Progress } from '../plugin-api.ts'
 import type { Csr } from '../x509/csr.ts'
 import { openState, type State } from './state.ts'
 
@@ -144,7 +145,23 @@ test('what was kept is there after a restart', async () => {
 
 // orders -----------------------------------------------------------------------------------------
 
-const need: Need = { id: 'need-1', issuerKey: 'ca', names: ['www.example.org'], block: 'web' }
+const need: Need = {
+  ...{ id: 'need-1', issuerKey: 'ca', names: ['www.example.org'], block: 'web' },
+  ...{ postedBytes: Buffer.from('posted'), remoteAddress: '192.0.2.1' },
+}
+
+const step = (progress: Progress, orderUrl?: string): SavedStep => ({
+  ...{ progress, orderUrl, recoverable: false },
+  steps: [{ atMs: nowMs, note: 'a step' }],
+})
+
+/** As claimed for the first time. */
+const claimed = {
+  ...{ need, progress: undefined, orderUrl: undefined, steps: [], attempts: 1 },
+  beganAtMs: nowMs,
+}
+
+const issued: OrderOutcome = { outcome: 'issued', serial: '01' }
 
 function claim(state: State, holder: string, atMs = nowMs, wanted = need): Promise<OrderRecord | undefined> {
   return state.orders.claim(wanted, holder, atMs, atMs + leaseMs)
@@ -153,11 +170,11 @@ function claim(state: State, holder: string, atMs = nowMs, wanted = need): Promi
 test('a claimed need has its holder until it lets go, or its lease ends', async () => {
   await using world = makeWorld()
   const state = await world.open()
-  assert.deepEqual(await claim(state, 'a'), { need, progress: undefined, attempts: 1 })
+  assert.deepEqual(await claim(state, 'a'), claimed)
   assert.equal(await claim(state, 'b'), undefined)
   assert.equal(await claim(state, 'b', nowMs + leaseMs - 1), undefined)
   assert.equal((await claim(state, 'b', nowMs + leaseMs))?.attempts, 2)
-  await state.orders.release(need.id, 'b', nowMs)
+  await state.orders.release(need.id, 'b', [], nowMs, nowMs)
   assert.equal((await claim(state, 'c'))?.attempts, 3)
 })
 
@@ -172,15 +189,21 @@ test('the next claim gets what was saved last', async () => {
   await using world = makeWorld()
   const state = await world.open()
   await claim(state, 'a')
-  await state.orders.save(need.id, 'a', { order: { url: 'https://ca.example/1' }, polls: 1 }, nowMs, nowMs + leaseMs)
   await state.orders.save(
     need.id,
     'a',
-    { order: { url: 'https://ca.example/1' }, polls: 2, ü: [null] },
+    step({ order: { url: 'https://ca.example/1' }, polls: 1 }),
     nowMs,
     nowMs + leaseMs,
   )
-  await state.orders.release(need.id, 'a', nowMs)
+  await state.orders.save(
+    need.id,
+    'a',
+    step({ order: { url: 'https://ca.example/1' }, polls: 2, ü: [null] }),
+    nowMs,
+    nowMs + leaseMs,
+  )
+  await state.orders.release(need.id, 'a', [], nowMs, nowMs)
   assert.deepEqual((await claim(state, 'b'))?.progress, { order: { url: 'https://ca.example/1' }, polls: 2, ü: [null] })
 })
 
@@ -188,7 +211,7 @@ test('saving lengthens the lease', async () => {
   await using world = makeWorld()
   const state = await world.open()
   await claim(state, 'a')
-  await state.orders.save(need.id, 'a', {}, nowMs + leaseMs - 1, nowMs + 2 * leaseMs)
+  await state.orders.save(need.id, 'a', step({}), nowMs + leaseMs - 1, nowMs + 2 * leaseMs)
   assert.equal(await claim(state, 'b', nowMs + leaseMs + 1), undefined)
 })
 
@@ -197,10 +220,10 @@ test('who lost the lease cannot save, finish or release for who has it now', asy
   const state = await world.open()
   await claim(state, 'a')
   assert.ok(await claim(state, 'b', nowMs + leaseMs))
-  await state.orders.save(need.id, 'b', { of: 'b' }, nowMs, nowMs + 3 * leaseMs)
-  await assert.rejects(state.orders.save(need.id, 'a', { of: 'a' }, nowMs, nowMs + 9 * leaseMs), /lease/)
-  await state.orders.finish(need.id, 'a')
-  await state.orders.release(need.id, 'a', nowMs)
+  await state.orders.save(need.id, 'b', step({ of: 'b' }), nowMs, nowMs + 3 * leaseMs)
+  await assert.rejects(state.orders.save(need.id, 'a', step({ of: 'a' }), nowMs, nowMs + 9 * leaseMs), /lease/)
+  await state.orders.finish(claimed, 'a', issued, nowMs)
+  await state.orders.release(need.id, 'a', [], nowMs, nowMs)
   assert.equal(await claim(state, 'c', nowMs + 2 * leaseMs), undefined, 'b still has it')
   assert.deepEqual((await claim(state, 'c', nowMs + 3 * leaseMs))?.progress, { of: 'b' })
 })
@@ -208,19 +231,19 @@ test('who lost the lease cannot save, finish or release for who has it now', asy
 test('saving what was never claimed, or is finished, is a lost lease', async () => {
   await using world = makeWorld()
   const state = await world.open()
-  await assert.rejects(state.orders.save(need.id, 'a', {}, nowMs, nowMs + leaseMs), /lease/)
+  await assert.rejects(state.orders.save(need.id, 'a', step({}), nowMs, nowMs + leaseMs), /lease/)
   await claim(state, 'a')
-  await state.orders.finish(need.id, 'a')
-  await assert.rejects(state.orders.save(need.id, 'a', {}, nowMs, nowMs + leaseMs), /lease/)
+  await state.orders.finish(claimed, 'a', issued, nowMs)
+  await assert.rejects(state.orders.save(need.id, 'a', step({}), nowMs, nowMs + leaseMs), /lease/)
 })
 
 test('a finished need begins anew', async () => {
   await using world = makeWorld()
   const state = await world.open()
   await claim(state, 'a')
-  await state.orders.save(need.id, 'a', { old: true }, nowMs, nowMs + leaseMs)
-  await state.orders.finish(need.id, 'a')
-  assert.deepEqual(await claim(state, 'b'), { need, progress: undefined, attempts: 1 })
+  await state.orders.save(need.id, 'a', step({ old: true }), nowMs, nowMs + leaseMs)
+  await state.orders.finish(claimed, 'a', issued, nowMs)
+  assert.deepEqual(await claim(state, 'b'), claimed)
 })
 
 test('of many claims at once, over two handles on one file, one wins', async () => {
@@ -270,7 +293,8 @@ test('processes that start at once on a new file all start', async () => {
   using folder = makeFolder()
   const script = `const { openState } = await import(${JSON.stringify(import.meta.resolve('./state.ts'))})
     const state = await openState(process.argv[1], () => ${nowMs}, () => undefined)
-    const won = await state.orders.claim(${JSON.stringify(need)}, String(process.pid), ${nowMs}, ${nowMs + leaseMs})
+    const need = { ...${JSON.stringify(need)}, postedBytes: new Uint8Array(1) }
+    const won = await state.orders.claim(need, String(process.pid), ${nowMs}, ${nowMs + leaseMs})
     await state[Symbol.asyncDispose]()
     console.log(won === undefined ? 'lost' : 'won')`
   const run = () =>

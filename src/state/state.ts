@@ -6,8 +6,13 @@ import { ensureDirectory } from '../durable-file.ts'
 import type { KeptCertificates } from '../plugin-api.ts'
 import { answerRecords, type StoredAnswers } from './answer-records.ts'
 import { certificateRecords } from './certificate-records.ts'
+import { certificateRegister, type StoredRegister } from './certificate-register.ts'
 import { orderRecords, type StoredOrders } from './order-records.ts'
+import { type OrderStories, orderStories } from './order-stories.ts'
+import { type StoredOutages, storedOutages } from './outages.ts'
+import { rateLedger, type StoredRateLedger } from './rate-ledger.ts'
 import { migrations, type Schema } from './schema.ts'
+import { type Servers, storedServers } from './servers.ts'
 import { exclusively, nodeSqliteDialect, openSqlite } from './sqlite-dialect.ts'
 
 /** What must survive a restart. */
@@ -15,6 +20,11 @@ export interface State extends AsyncDisposable {
   readonly answers: StoredAnswers
   readonly certificates: KeptCertificates
   readonly orders: StoredOrders
+  readonly stories: OrderStories
+  readonly register: StoredRegister
+  readonly rates: StoredRateLedger
+  readonly outages: StoredOutages
+  readonly servers: Servers
 }
 
 /**
@@ -56,6 +66,11 @@ async function stateOver(db: Kysely<Schema>, quick: Kysely<Schema>, nowMs: () =>
     answers,
     certificates: certificateRecords(db, nowMs),
     orders: orderRecords(db, quick),
+    stories: orderStories(quick),
+    register: certificateRegister(quick),
+    rates: rateLedger(quick, nowMs),
+    outages: storedOutages(quick),
+    servers: storedServers(quick),
     async [Symbol.asyncDispose]() {
       for (const opened of new Set([quick, db])) await opened.destroy()
     },

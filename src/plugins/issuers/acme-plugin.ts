@@ -1,10 +1,11 @@
 import { join } from 'node:path'
 import { createTransport } from '../../acme-client/transport.ts'
-import type { Option, Plugin } from '../../plugin-api.ts'
+import type { HttpClient, Issuer, Option, Plugin } from '../../plugin-api.ts'
 import { parseYesOr } from '../option-values.ts'
 import { accountDirectory } from './account-directory.ts'
 import { createAcmeIssuer } from './acme.ts'
 import { type AccountSettings, createAccountHolder } from './acme-account.ts'
+import { rateLimitOptions, rateLimitsOf } from './rate-limits.ts'
 
 export const stagingDirectoryUrl = 'https://acme-staging-v02.api.letsencrypt.org/directory'
 
@@ -41,6 +42,7 @@ export const acmeOptions = {
   'ca-file': text("PEM file with the roots to trust for the CA's own TLS certificate", 'path'),
   profile: text('certificate profile to ask for, if the CA offers it'),
   'preferred-chain': text('common name of the root that the chain should lead to, if the CA offers it'),
+  ...rateLimitOptions,
 } as const satisfies Record<string, Option<unknown>>
 
 /** `type = acme`: a CA that speaks RFC 8555. */
@@ -57,16 +59,32 @@ export const acmeIssuer: Plugin<'issuer', typeof acmeOptions> = {
     const transport = createTransport(options['acme-server'], setup.userAgent, () => setup.clock.nowMs())
     const settings = accountSettings(options, defaultAccountFolder(setup.stateFolder, setup.section))
     const issuer = createAcmeIssuer(
-      { directoryUrl: options['acme-server'], profile: options.profile, preferredChain: options['preferred-chain'] },
+      {
+        directoryUrl: options['acme-server'],
+        profile: options.profile,
+        preferredChain: options['preferred-chain'],
+        limits: rateLimitsOf(options, options['acme-server']),
+      },
       transport,
       createAccountHolder(settings, transport, (location) => setup.openAccountKey(location)),
+      setup.rates,
     )
-    return {
-      ...issuer,
-      advance: (grant, progress, resumed, given) => issuer.advance(grant, progress, resumed, { ...given, http }),
-      prepare: async (given) => issuer.prepare?.({ ...given, http }),
-    }
+    return withHttpClient(issuer, http)
   },
+}
+
+/** The CA is reached with the client that trusts its `ca-file`, whatever client the caller has. */
+function withHttpClient(issuer: Issuer, http: HttpClient): Issuer {
+  const { renewalInfo, revoke, timeMs, prepare, abandon } = issuer
+  return {
+    key: issuer.key,
+    advance: (grant, progress, resumed, given) => issuer.advance(grant, progress, resumed, { ...given, http }),
+    ...(abandon && { abandon: (progress, given) => abandon(progress, { ...given, http }) }),
+    ...(renewalInfo && { renewalInfo: (der, given) => renewalInfo(der, { ...given, http }) }),
+    ...(revoke && { revoke: (revocation, given) => revoke(revocation, { ...given, http }) }),
+    ...(timeMs && { timeMs: (given) => timeMs({ ...given, http }) }),
+    ...(prepare && { prepare: (given) => prepare({ ...given, http }) }),
+  }
 }
 
 export function defaultAccountFolder(stateFolder: string, issuerName: string): string {

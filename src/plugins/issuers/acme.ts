@@ -1,10 +1,6 @@
 import { X509Certificate } from 'node:crypto'
-import type { Authorization } from '../../acme/authorization.ts'
-import { keyAuthorization } from '../../acme/key-authorization.ts'
-import { asProblemError, ProblemError } from '../../acme/problem.ts'
-import { fetchAuthorization } from '../../acme-client/authorizations.ts'
-import { downloadChain } from '../../acme-client/certificates.ts'
-import { answerChallenge } from '../../acme-client/challenges.ts'
+import { asProblemError } from '../../acme/problem.ts'
+import { deactivateAuthorization } from '../../acme-client/authorizations.ts'
 import {
   type ChosenChallenge,
   nextStep,
@@ -12,36 +8,39 @@ import {
   type OrderProgress,
   type Step,
 } from '../../acme-client/order-flow.ts'
-import { createOrder, fetchOrder, finalizeOrder, type OrderReply } from '../../acme-client/orders.ts'
-import type { AcmeTransport } from '../../acme-client/transport.ts'
-import type {
-  Advance,
-  ChallengeSolver,
-  ChallengeTask,
-  Grant,
-  IssuedChain,
-  Issuer,
-  IssuerContext,
-  Progress,
-} from '../../plugin-api.ts'
-import type { AccountHolder, UsableAccount } from './acme-account.ts'
+import { fetchRenewalInfo } from '../../acme-client/renewal-info.ts'
+import { revokeCertificate } from '../../acme-client/revocations.ts'
+import type { AcmeTransport, Signer } from '../../acme-client/transport.ts'
+import type { Advance, Grant, IssuedChain, Issuer, IssuerContext, Progress, RateLedger } from '../../plugin-api.ts'
+import { certificateId } from '../../x509/certificate-id.ts'
+import type { AccountHolder } from './acme-account.ts'
+import type { OrderPlace } from './new-order.ts'
+import { again, cleanUp, type Performed, perform, type Run, refresh } from './order-steps.ts'
+import type { RateLimits } from './rate-limits.ts'
 
 export type AcmeIssuerSettings = {
   readonly directoryUrl: string
   readonly profile: string | undefined
   readonly preferredChain: string | undefined
+  readonly limits: RateLimits
 }
-
-const firstPollMs = 30
-const longestPollMs = 10_000
-const answerLifetimeMs = 24 * 3_600_000
 
 /** The issuer that speaks ACME to a CA: nextStep says what, this does it. */
 export function createAcmeIssuer(
   settings: AcmeIssuerSettings,
   transport: AcmeTransport,
   holder: AccountHolder,
+  rates: RateLedger,
 ): Issuer {
+  const key = `acme:${settings.directoryUrl}`
+  const place: OrderPlace = {
+    issuerKey: key,
+    profile: settings.profile,
+    limits: settings.limits,
+    rates,
+    told: new Map(),
+  }
+
   async function advance(
     grant: Grant,
     saved: Progress | undefined,
@@ -50,11 +49,11 @@ export function createAcmeIssuer(
   ): Promise<Advance> {
     const account = await holder.account(context)
     const progress = saved === undefined ? noProgress : restoreProgress(saved)
-    const run: Run = { grant, account, transport, context, settings }
+    const run: Run = { grant, account, transport, context, place }
     try {
       if (resumed && progress.order !== undefined && progress.chainPem === undefined)
-        return settle(run, progress, again(await refresh(run, progress)))
-      return settle(run, progress, await perform(run, progress, nextStepOf(run, progress)))
+        return await settle(run, settings, progress, await refresh(run, progress))
+      return await settle(run, settings, progress, await perform(run, progress, nextStepOf(run, progress), resumed))
     } catch (error) {
       const problem = asProblemError(error)
       if (problem.code === 'accountDoesNotExist' && !progress.accountLost) {
@@ -62,29 +61,47 @@ export function createAcmeIssuer(
         context.log.warn('the CA does not know our account any more', { account: account.accountUrl })
         holder.forget()
         await cleanUp(run, progress, progress.chosen)
-        return settle(run, progress, again({ ...noProgress, accountLost: true }))
+        return await settle(
+          run,
+          settings,
+          progress,
+          again({ ...noProgress, accountLost: true }, 'the CA forgot our account'),
+        )
       }
-      if (!progress.cleaned && (problem.retry.when === 'never' || problem.retry.when === 'newOrder'))
-        await cleanUp(run, progress, progress.chosen)
+      if (problem.retry.when === 'never' || problem.retry.when === 'newOrder') {
+        if (!progress.cleaned) await cleanUp(run, progress, progress.chosen)
+        await giveBackAfterFailure(run, progress)
+      }
       throw error
     }
   }
 
+  async function abandon(saved: Progress, context: IssuerContext): Promise<void> {
+    const progress = restoreProgress(saved)
+    const account = await holder.account(context)
+    await cleanUp({ account, context }, progress, progress.chosen)
+    for (const { url, status } of progress.authorizations) {
+      if (status === 'pending') await deactivateAuthorization(transport, account, url, context)
+    }
+  }
+
   return {
-    key: `acme:${settings.directoryUrl}`,
+    key,
     advance,
+    abandon,
+    async renewalInfo(certificateDer, context) {
+      const id = certificateId(certificateDer)
+      return id === undefined ? undefined : await fetchRenewalInfo(transport, id, context)
+    },
+    async revoke({ certificateDer, reason, key: certificateKey }, context) {
+      const signer: Signer = certificateKey === undefined ? await holder.account(context) : { key: certificateKey }
+      await revokeCertificate(transport, signer, certificateDer, reason, context)
+    },
+    timeMs: (context) => transport.timeMs(context),
     async prepare(context) {
       await holder.account(context)
     },
   }
-}
-
-type Run = {
-  readonly grant: Grant
-  readonly account: UsableAccount
-  readonly transport: AcmeTransport
-  readonly context: IssuerContext
-  readonly settings: AcmeIssuerSettings
 }
 
 function nextStepOf({ grant, context }: Run, progress: OrderProgress): Step {
@@ -93,24 +110,45 @@ function nextStepOf({ grant, context }: Run, progress: OrderProgress): Step {
 }
 
 /** Steps that touch nothing outside need no saving of their own: they are taken along with the one before. */
-function settle(run: Run, before: OrderProgress, outcome: Performed): Advance {
+async function settle(
+  run: Run,
+  settings: AcmeIssuerSettings,
+  before: OrderProgress,
+  outcome: Performed,
+): Promise<Advance> {
   let { progress } = outcome
-  const { notBeforeMs } = outcome
-  if (notBeforeMs !== undefined)
-    return { outcome: 'again', progress, notBeforeMs, recoverable: isRecoverable(before, progress) }
+  const { notBeforeMs, note } = outcome
+  const orderUrl = progress.order?.url
+  const told = {
+    ...(note === undefined ? {} : { note }),
+    ...(orderUrl === undefined ? {} : { orderUrl }),
+  }
+  const saved = () => ({ outcome: 'again' as const, progress, recoverable: isRecoverable(before, progress), ...told })
+  if (notBeforeMs !== undefined) return { ...saved(), notBeforeMs }
   for (;;) {
     const step = nextStepOf(run, progress)
     const solverOf = ({ challenge }: ChosenChallenge) => run.context.solvers.find(({ type }) => type === challenge.type)
     if (step.do === 'choose') progress = { ...progress, chosen: step.chosen }
     else if (step.do === 'waitUntilVisible' && !step.challenges.some((chosen) => solverOf(chosen)?.waitUntilVisible))
       progress = { ...progress, visible: true }
-    else if (step.do === 'succeed')
-      return {
-        outcome: 'done',
-        chain: preferChain(run, { chainPem: step.chainPem, alternatesPem: progress.alternatesPem ?? [] }),
-      }
-    else return { outcome: 'again', progress, recoverable: isRecoverable(before, progress) }
+    else if (step.do === 'succeed') {
+      await run.place.rates.giveBack(progress.taken?.failures ?? [])
+      const chain = { chainPem: step.chainPem, alternatesPem: progress.alternatesPem ?? [] }
+      return { outcome: 'done', chain: preferChain(settings, chain) }
+    } else return saved()
   }
+}
+
+/** The order was made, and the names that failed have failed; for the rest nothing was used. */
+async function giveBackAfterFailure({ place, context }: Run, { taken, authorizations }: OrderProgress): Promise<void> {
+  if (taken === undefined) return
+  const failed = new Set(
+    authorizations.filter(({ status }) => status === 'invalid').map(({ identifier }) => identifier.value),
+  )
+  const unused = taken.failures.filter(({ subject }) => !failed.has(subject))
+  await place.rates
+    .giveBack([...taken.certificates, ...unused])
+    .catch((error: unknown) => context.log.warn('the rate ledger could not be written', { error }))
 }
 
 /** Everything but the order's address and what was chosen to be presented is read again from the CA. */
@@ -122,168 +160,23 @@ function isRecoverable(before: OrderProgress, after: OrderProgress): boolean {
   )
 }
 
-type Performed = { readonly progress: OrderProgress; readonly notBeforeMs?: number }
-
-async function perform(run: Run, progress: OrderProgress, step: Step): Promise<Performed> {
-  const { grant, account, transport, context } = run
-  switch (step.do) {
-    case 'createOrder': {
-      const profile = await chooseProfile(run)
-      const request = { identifiers: grant.csr.identifiers, ...(profile === undefined ? {} : { profile }) }
-      return again({ ...progress, order: (await createOrder(transport, account, request, context)).order })
-    }
-    case 'loadAuthorizations':
-      return again({ ...progress, authorizations: await loadAuthorizations(run, step.urls) })
-    case 'inspect': {
-      // Why the order failed is worth one look; when even that fails, the order's own words must do.
-      const authorizations = await loadAuthorizations(run, step.urls).catch(() => progress.authorizations)
-      return again({ ...progress, authorizations, inspected: true })
-    }
-    case 'choose':
-      return again({ ...progress, chosen: step.chosen })
-    case 'present':
-      await Promise.all(
-        step.challenges.map((chosen) =>
-          withSolver(run, progress, chosen, (solver, task) => solver.present(task, context)),
-        ),
-      )
-      return again({
-        ...progress,
-        presented: [...progress.presented, ...step.challenges.map(({ challenge }) => challenge.url)],
-      })
-    case 'waitUntilVisible':
-      await Promise.all(
-        step.challenges.map((chosen) =>
-          withSolver(run, progress, chosen, async (solver, task) => solver.waitUntilVisible?.(task, context)),
-        ),
-      )
-      return again({ ...progress, visible: true })
-    case 'answer': {
-      await Promise.all(step.challenges.map((challenge) => answerChallenge(transport, account, challenge, context)))
-      const answered = [...progress.answered, ...step.challenges.map(({ url }) => url)]
-      return again({ ...progress, answered, polls: 0 }, context.clock.nowMs() + firstPollMs)
-    }
-    case 'poll':
-      return afterLooking(run, progress, await fetchOrder(transport, account, step.order.url, context))
-    case 'finalize':
-      return afterLooking(
-        run,
-        progress,
-        await finalizeOrder(transport, account, step.order, grant.csr.der, context),
-        true,
-      )
-    case 'download': {
-      const chain = await downloadChain(transport, account, step.url, context)
-      return again({ ...progress, ...chain })
-    }
-    case 'cleanUp':
-      await cleanUp(run, progress, step.challenges)
-      return again({ ...progress, cleaned: true })
-    case 'succeed':
-      return again(progress)
-    case 'fail':
-      throw new ProblemError(step.code, step.reason, { retry: step.retry })
-    default:
-      return step satisfies never
-  }
-}
-
-function again(progress: OrderProgress, notBeforeMs?: number): Performed {
-  return { progress, ...(notBeforeMs === undefined ? {} : { notBeforeMs }) }
-}
-
-/** RFC 8555 §7.5.1: never before the CA's Retry-After, and ever more rarely by ourselves. */
-function afterLooking(
-  run: Run,
-  progress: OrderProgress,
-  { order, retryAfterMs }: OrderReply,
-  finalized = false,
-): Performed {
-  // Some CAs still say `ready` right after finalize: that is a wait, too.
-  const waits = order.status === 'pending' || order.status === 'processing' || (finalized && order.status === 'ready')
-  const looked = { ...progress, order, polls: waits ? progress.polls + 1 : 0 }
-  if (!waits) return again(looked)
-  const ownPaceMs = Math.min(firstPollMs * 2 ** progress.polls, longestPollMs)
-  return again(looked, run.context.clock.nowMs() + Math.max(retryAfterMs ?? 0, ownPaceMs))
-}
-
-/** After a crash or a lost answer the CA's view counts: what it has not seen is done again, nothing else. */
-async function refresh(run: Run, progress: OrderProgress): Promise<OrderProgress> {
-  if (progress.order === undefined) return progress
-  const { order } = await fetchOrder(run.transport, run.account, progress.order.url, run.context)
-  return {
-    ...progress,
-    order,
-    authorizations: [],
-    presented: [],
-    visible: false,
-    answered: [],
-    polls: 0,
-    inspected: false,
-    cleaned: false,
-  }
-}
-
-function loadAuthorizations(run: Run, urls: readonly string[]): Promise<Authorization[]> {
-  return Promise.all(urls.map((url) => fetchAuthorization(run.transport, run.account, url, run.context)))
-}
-
-async function chooseProfile(run: Run): Promise<string | undefined> {
-  const wanted = run.grant.profile ?? run.settings.profile
-  if (wanted === undefined) return undefined
-  const { profiles } = await run.transport.directory(run.context)
-  if (profiles.has(wanted)) return wanted
-  run.context.log.warn('the CA does not offer the profile; ordering without it', {
-    profile: wanted,
-    offered: [...profiles.keys()],
-  })
-  return undefined
-}
-
-async function withSolver(
-  run: Run,
-  progress: OrderProgress,
-  { identifier, wildcard, challenge }: ChosenChallenge,
-  act: (solver: ChallengeSolver, task: ChallengeTask) => Promise<void>,
-): Promise<void> {
-  const solver = run.context.solvers.find(({ type }) => type === challenge.type)
-  if (solver === undefined) return
-  const nowMs = run.context.clock.nowMs()
-  const expiresAtMs = Math.min(progress.order?.expiresAtMs ?? Number.POSITIVE_INFINITY, nowMs + answerLifetimeMs)
-  await act(solver, {
-    identifier,
-    wildcard,
-    challenge,
-    keyAuthorization: keyAuthorization(challenge.token, run.account.thumbprint),
-    expiresAtMs,
-  })
-}
-
-/** Never fails an issuance: what could not be removed is logged, and expires by itself where it can. */
-async function cleanUp(run: Run, progress: OrderProgress, challenges: readonly ChosenChallenge[]): Promise<void> {
-  const results = await Promise.allSettled(
-    challenges.map((chosen) => withSolver(run, progress, chosen, (solver, task) => solver.cleanUp(task, run.context))),
-  )
-  for (const [index, result] of results.entries()) {
-    if (result.status === 'rejected') {
-      run.context.log.warn('a challenge answer could not be removed', {
-        name: challenges[index]?.identifier.value,
-        error: result.reason,
-      })
-    }
-  }
-}
-
 /** A preference that no chain meets never fails an issuance: the CA's own choice is then the answer. */
-function preferChain(run: Run, chain: IssuedChain): IssuedChain {
-  const wanted = run.settings.preferredChain
+function preferChain({ preferredChain: wanted }: AcmeIssuerSettings, chain: IssuedChain): IssuedChain {
   if (wanted === undefined) return chain
   const leadsTo = (pem: string) => {
     const last = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g)?.at(-1)
-    return last !== undefined && new X509Certificate(last).issuer.includes(`CN=${wanted}`)
+    return last !== undefined && issuerOf(last).includes(`CN=${wanted}`)
   }
   const preferred = [chain.chainPem, ...chain.alternatesPem].find(leadsTo)
   return preferred === undefined ? chain : { ...chain, chainPem: preferred }
+}
+
+function issuerOf(pem: string): string {
+  try {
+    return new X509Certificate(pem).issuer
+  } catch {
+    return ''
+  }
 }
 
 /** Our own writing, read back: another version's is not understood, and the order is then begun anew. */

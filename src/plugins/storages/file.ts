@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isJsonObject } from '../../acme/json-object.ts'
 import { ensureDirectory, writeDurably } from '../../durable-file.ts'
@@ -39,6 +39,7 @@ export const fileStorage: Plugin<'storage', typeof options> = {
       ...(renewWithinMs === undefined ? {} : { renewWithinMs }),
       find: (request, context) => findChain(directory, request, context),
       keep: (request, chainPem) => keepChain(directory, request, chainPem),
+      forget: (request) => rm(join(folderOf(directory, request.postedBytes), 'cert.pem'), { force: true }),
     }
   },
 }

@@ -7,6 +7,11 @@ export const noneStorage: Plugin<'storage', Record<never, never>> = {
   meaning: 'keep nothing: every request is a new order',
   options: {},
   async create() {
-    return { find: async () => undefined, keep: async () => undefined }
+    return {
+      keepsNothing: true,
+      find: async () => undefined,
+      keep: async () => undefined,
+      forget: async () => undefined,
+    }
   },
 }

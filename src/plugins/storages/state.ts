@@ -21,6 +21,7 @@ export const stateStorage: Plugin<'storage', typeof options> = {
       ...(renewWithinMs === undefined ? {} : { renewWithinMs }),
       find: (request) => certificates.findChain(request),
       keep: (request, chainPem) => certificates.saveChain(request, chainPem),
+      forget: (request) => certificates.removeChain(request),
     }
   },
 }

@@ -1,0 +1,95 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { systemClock } from './clock.ts'
+import type { Config } from './config/config.ts'
+import { createHttpClient } from './http/http-client.ts'
+import type { Log } from './log.ts'
+import { orderHolder } from './order-holder.ts'
+import type { Clock, HttpClient, PluginContext } from './plugin-api.ts'
+import type { SetupFor } from './runtime.ts'
+import { openState, type State, stateFolderOf } from './state/state.ts'
+import { version } from './version.ts'
+
+/** What the outside world is made of. Tests replace parts of it. */
+export type InstallationParts = {
+  readonly log: Log
+  readonly clock?: Clock
+  readonly randomBytes?: (length: number) => Uint8Array
+  /** Roots to trust beside the built-in ones, for every CA (`ACME_CAFILE`, `LEGO_CA_CERTIFICATES`). */
+  readonly trustedCaFiles?: readonly string[]
+  /** Used when the configuration names no state. */
+  readonly stateFolder: string
+}
+
+/** What a server and the commands beside it share: the state, and what plugins are made with. */
+export interface Installation extends AsyncDisposable {
+  readonly state: State
+  readonly context: PluginContext
+  readonly setupFor: SetupFor
+  /** This process, as others on the same state see it. */
+  readonly holder: string
+  readonly stateUrl: string
+  makeId(): string
+}
+
+/** @throws Error when the state cannot be used */
+export async function openInstallation(
+  config: Pick<Config, 'stateUrl'>,
+  parts: InstallationParts,
+  signal: AbortSignal,
+): Promise<Installation> {
+  await using stack = new AsyncDisposableStack()
+  const clock = parts.clock ?? systemClock
+  const stateUrl = config.stateUrl ?? `sqlite:${join(parts.stateFolder, 'state.db')}`
+  const state = stack.use(
+    await openState(
+      stateUrl,
+      () => clock.nowMs(),
+      (error) => parts.log.warn('a connection to the database broke', { error }),
+    ),
+  )
+  const trusted = await Promise.all((parts.trustedCaFiles ?? []).map((file) => readFile(file, 'utf8')))
+  const http = stack.use(createHttpClient(trusted))
+  const context: PluginContext = {
+    signal,
+    clock,
+    log: parts.log,
+    http,
+    randomBytes: parts.randomBytes ?? ((length) => randomBytes(length)),
+  }
+  const setupFor: SetupFor = (section, { openAccountKey }) => ({
+    ...context,
+    log: parts.log.child({ section }),
+    section,
+    stateFolder: stateFolderOf(stateUrl, parts.stateFolder),
+    userAgent: `acmems/${version} node/${process.versions.node}`,
+    answers: state.answers,
+    certificates: state.certificates,
+    rates: state.rates,
+    openAccountKey,
+    httpClient: (caFile) => httpClientFor(caFile, trusted, http, stack),
+  })
+  const disposables = stack.move()
+  return {
+    state,
+    context,
+    setupFor,
+    holder: orderHolder(hostname(), process.pid, randomUUID()),
+    stateUrl,
+    makeId: randomUUID,
+    [Symbol.asyncDispose]: () => disposables.disposeAsync(),
+  }
+
+  async function httpClientFor(
+    caFile: string | undefined,
+    trustedPem: readonly string[],
+    shared: HttpClient,
+    owner: AsyncDisposableStack,
+  ): Promise<HttpClient> {
+    if (caFile === undefined) return shared
+    const client = createHttpClient([...trustedPem, await readFile(caFile, 'utf8')])
+    return (owner.disposed ? disposables : owner).use(client)
+  }
+}

@@ -1,0 +1,109 @@
+import type { CertificateStorage, ChallengeSolver, Grant, Issuer, KeptRequest, PluginContext } from '../plugin-api.ts'
+import { type Chain, checkValidity } from '../x509/chain.ts'
+import { createCheckedChains } from './checked-chains.ts'
+import { renewalDueAtMs } from './renewal.ts'
+
+/** How a grant is fulfilled: chosen by name from the configuration of the moment. */
+export type Means = {
+  readonly issuer: Issuer
+  readonly solvers: readonly ChallengeSolver[]
+  readonly storage: CertificateStorage
+  /** Asked when this issuer cannot, for a reason that another can cure. */
+  readonly fallback?: Means
+}
+
+export type IssueRequest = { readonly grant: Grant; readonly postedBytes: Uint8Array; readonly means: Means }
+
+/** A kept certificate that can be answered. */
+export type Kept = {
+  readonly chain: Chain
+  /** It need not be renewed for a host that asks. */
+  readonly fresh: boolean
+  readonly issuer: Issuer
+}
+
+/** A clock that is further from the CA's than this is not believed. */
+const clockToleranceMs = 5 * 60_000
+
+/** The issuer and what stands in for it, in order. */
+export function meansInOrder(first: Means): Means[] {
+  const all: Means[] = []
+  for (let means: Means | undefined = first; means !== undefined && !all.includes(means); means = means.fallback)
+    all.push(means)
+  return all
+}
+
+export type KeptCertificateFinder = {
+  /** The best certificate kept for the request, of its own issuer or of one that stood in for it. */
+  find(request: IssueRequest): Promise<Kept | undefined>
+  /** Our clock, unless the issuer's shows that it is wrong. */
+  trustedNowMs(issuer: Issuer): Promise<number>
+}
+
+export function createKeptCertificateFinder(context: PluginContext): KeptCertificateFinder {
+  const { clock, log } = context
+  const checkedChains = createCheckedChains()
+
+  async function trustedNowMs(issuer: Issuer): Promise<number> {
+    const ownMs = clock.nowMs()
+    // An issuer that cannot be asked leaves us our own clock.
+    const caMs = await issuer.timeMs?.(context).catch(() => undefined)
+    if (caMs === undefined || Math.abs(caMs - ownMs) < clockToleranceMs) return ownMs
+    log.warn('the clock of this machine and that of the CA differ; the CA is believed', {
+      ours: new Date(ownMs).toISOString(),
+      theirs: new Date(caMs).toISOString(),
+    })
+    return caMs
+  }
+
+  async function judge(chain: Chain, storage: CertificateStorage, issuer: Issuer): Promise<'fresh' | 'due' | 'over'> {
+    const at = (nowMs: number) => {
+      try {
+        checkValidity(chain, nowMs)
+      } catch {
+        return 'over'
+      }
+      return nowMs < renewalDueAtMs(chain.leaf, storage.renewWithinMs) ? 'fresh' : 'due'
+    }
+    const own = at(clock.nowMs())
+    // Before an order is made because a certificate ends, the clock that says so is doubted.
+    return own === 'fresh' ? own : at(await trustedNowMs(issuer))
+  }
+
+  async function findAt(request: IssueRequest, { issuer, storage }: Means): Promise<Kept | undefined> {
+    const pem = await storage.find(keptRequest(request, issuer), context)
+    if (pem === undefined) return undefined
+    try {
+      const chain = checkedChains.check(pem, request.grant.csr)
+      const state = await judge(chain, storage, issuer)
+      if (state !== 'over') return { chain, issuer, fresh: state === 'fresh' }
+      log.info('a kept certificate is of no use any more', { names: namesOf(request.grant), serial: chain.leaf.serial })
+    } catch (error) {
+      log.info('a kept certificate is of no use any more', {
+        names: namesOf(request.grant),
+        reason: error instanceof Error ? error.message : '',
+      })
+    }
+    return undefined
+  }
+
+  async function find(request: IssueRequest): Promise<Kept | undefined> {
+    let best: Kept | undefined
+    for (const means of meansInOrder(request.means)) {
+      const kept = await findAt(request, means)
+      if (kept?.fresh === true) return kept
+      best ??= kept
+    }
+    return best
+  }
+
+  return { find, trustedNowMs }
+}
+
+export function keptRequest({ grant, postedBytes }: IssueRequest, issuer: Issuer): KeptRequest {
+  return { postedBytes, csr: grant.csr, issuerKey: issuer.key, profile: grant.profile }
+}
+
+export function namesOf(grant: Grant): string[] {
+  return grant.csr.identifiers.map(({ value }) => value)
+}

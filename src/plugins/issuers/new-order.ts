@@ -1,0 +1,178 @@
+import { sameIdentifiers } from '../../acme/identifier.ts'
+import type { Order } from '../../acme/order.ts'
+import { asProblemError, ProblemError } from '../../acme/problem.ts'
+import type { RateBucket } from '../../acme/rate-limit.ts'
+import { fetchAccount, listOrders } from '../../acme-client/accounts.ts'
+import { createOrder, fetchOrder, type NewOrder } from '../../acme-client/orders.ts'
+import type { AcmeTransport } from '../../acme-client/transport.ts'
+import type { Grant, IssuerContext, RateLedger } from '../../plugin-api.ts'
+import { certificateId } from '../../x509/certificate-id.ts'
+import type { UsableAccount } from './acme-account.ts'
+import { bucketsOf, limitMeanings, type OrderBuckets, type RateLimits } from './rate-limits.ts'
+
+/** What is needed to place an order. */
+export type OrderPlace = {
+  readonly issuerKey: string
+  readonly profile: string | undefined
+  readonly limits: RateLimits
+  readonly rates: RateLedger
+  /** Names, and until when the CA said that there is nothing for them. */
+  readonly told: Map<string, number>
+}
+
+export type Placing = {
+  readonly place: OrderPlace
+  readonly grant: Grant
+  readonly account: UsableAccount
+  readonly transport: AcmeTransport
+  readonly context: IssuerContext
+}
+
+/** What must be given back when no certificate, or no failure, comes of an order. */
+export type TakenRates = { readonly certificates: readonly RateBucket[]; readonly failures: readonly RateBucket[] }
+
+export type PlacedOrder = { readonly order: Order; readonly taken: TakenRates; readonly note: string }
+
+/** Of each limit, so much is left to needs that cannot wait. */
+const reserveForUrgent = 0.2
+const maxOrderPages = 5
+const maxOrdersLookedAt = 20
+const maxTold = 10_000
+
+/**
+ * RFC 8555 §7.4, with `replaces` (RFC 9773 §5) and the profile where the CA knows them, and within its rate limits.
+ * @param maybePlaced an earlier attempt may have placed it and never got the answer
+ */
+export async function placeOrder(placing: Placing, maybePlaced: boolean): Promise<PlacedOrder> {
+  const { place, grant, account, context } = placing
+  const none: TakenRates = { certificates: [], failures: [] }
+  const lost = maybePlaced ? await findLostOrder(placing) : undefined
+  if (lost !== undefined) return { order: lost, taken: none, note: `order found again: ${lost.url} (${lost.status})` }
+  const replaces = await replacedCertificate(placing)
+  const exempt = replaces !== undefined ? 'asked by the CA' : context.predecessorDer ? 'same names' : 'nothing'
+  const buckets = bucketsOf(place.limits, place.issuerKey, account.accountUrl, grant.csr.identifiers, exempt)
+  refuseIfTold(placing)
+  await takeRates(placing, buckets)
+  const profile = await offeredProfile(placing)
+  const plain: NewOrder = {
+    identifiers: grant.csr.identifiers,
+    ...(profile === undefined ? {} : { profile }),
+  }
+  const taken: TakenRates = { certificates: buckets.certificates, failures: [...buckets.failures.values()] }
+  try {
+    const order = await createWith(placing, plain, replaces)
+    return { order, taken, note: `order made: ${order.url} (${order.status})` }
+  } catch (error) {
+    await place.rates.giveBack([...buckets.orders, ...taken.certificates, ...taken.failures])
+    throw noteRefusal(placing, asProblemError(error))
+  }
+}
+
+/** A CA that does not take `replaces` is asked once without: it must not stand in the way of a renewal (RFC 9773 §5). */
+async function createWith(
+  { account, transport, context }: Placing,
+  plain: NewOrder,
+  replaces: string | undefined,
+): Promise<Order> {
+  try {
+    const request = replaces === undefined ? plain : { ...plain, replaces }
+    return (await createOrder(transport, account, request, context)).order
+  } catch (error) {
+    const { code, retry, message } = asProblemError(error)
+    const mayBeReplaces =
+      retry.when === 'never' && (code === 'alreadyReplaced' || code === 'malformed' || code === 'unauthorized')
+    if (replaces === undefined || !mayBeReplaces) throw error
+    context.log.info('the CA does not take the order as a replacement; ordering without', { reason: message })
+    return (await createOrder(transport, account, plain, context)).order
+  }
+}
+
+async function replacedCertificate({ transport, context }: Placing): Promise<string | undefined> {
+  if (context.predecessorDer === undefined) return undefined
+  const { renewalInfoUrl } = await transport.directory(context)
+  return renewalInfoUrl === undefined ? undefined : certificateId(context.predecessorDer)
+}
+
+async function offeredProfile({ place, grant, transport, context }: Placing): Promise<string | undefined> {
+  const wanted = grant.profile ?? place.profile
+  if (wanted === undefined) return undefined
+  const { profiles } = await transport.directory(context)
+  if (profiles.has(wanted)) return wanted
+  context.log.warn('the CA does not offer the profile; ordering without it', {
+    profile: wanted,
+    offered: [...profiles.keys()],
+  })
+  return undefined
+}
+
+/**
+ * The one hole in ACME: an order whose address never reached us. Where the account lists its orders (RFC 8555
+ * §7.1.2.1) it is found there; where not, a CA that gives the same open order again closes it for us.
+ */
+async function findLostOrder({ grant, account, transport, context }: Placing): Promise<Order | undefined> {
+  try {
+    const { ordersUrl } = await fetchAccount(transport, account, context)
+    if (ordersUrl === undefined) return undefined
+    const urls = await listOrders(transport, account, ordersUrl, context, maxOrderPages)
+    for (const url of urls.slice(-maxOrdersLookedAt).reverse()) {
+      if (await context.isOrderInUse?.(url)) continue
+      const { order } = await fetchOrder(transport, account, url, context)
+      const open = order.status === 'pending' || order.status === 'ready'
+      const lasting = order.expiresAtMs === undefined || order.expiresAtMs > context.clock.nowMs()
+      if (open && lasting && sameIdentifiers(order.identifiers, grant.csr.identifiers)) return order
+    }
+  } catch (error) {
+    const problem = asProblemError(error)
+    // A CA that cannot be asked now would not take an order either; one that will not tell leaves the hole open.
+    if (problem.retry.when !== 'never' || problem.code === 'accountDoesNotExist') throw error
+    context.log.debug('the CA does not list its orders', { reason: problem.message })
+  }
+  return undefined
+}
+
+async function takeRates({ place, context }: Placing, buckets: OrderBuckets): Promise<void> {
+  const wanted = [...buckets.orders, ...buckets.certificates, ...buckets.failures.values()]
+  const short = await place.rates.take(wanted, context.canWait === true ? reserveForUrgent : 0)
+  if (short === undefined) return
+  const { limit, subject, capacity, periodMs } = short.bucket
+  const about = subject === '' || limit === 'orders' ? '' : ` (${subject})`
+  throw new ProblemError(
+    'rateLimited',
+    `the CA's limit of ${capacity} ${limitMeanings[limit] ?? limit} in ${periodMs / 3_600_000} hours${about} is used up; it was not asked`,
+    { retry: { when: 'notBefore', atMs: short.retryAtMs } },
+  )
+}
+
+function namesKey({ grant }: Placing): string {
+  return grant.csr.identifiers
+    .map(({ value }) => value)
+    .sort()
+    .join(' ')
+}
+
+/** What the CA said about these names holds until it said; others go on. */
+function refuseIfTold(placing: Placing): void {
+  const { place, context } = placing
+  const untilMs = place.told.get(namesKey(placing))
+  if (untilMs === undefined) return
+  if (untilMs > context.clock.nowMs()) {
+    throw new ProblemError('rateLimited', 'the CA said that it takes no order for these names yet', {
+      retry: { when: 'notBefore', atMs: untilMs },
+    })
+  }
+  place.told.delete(namesKey(placing))
+}
+
+function noteRefusal(placing: Placing, problem: ProblemError): ProblemError {
+  const { told } = placing.place
+  if (problem.code === 'rateLimited' && problem.retry.when === 'notBefore') {
+    if (told.size >= maxTold) told.clear()
+    told.set(namesKey(placing), problem.retry.atMs)
+  }
+  // RFC 8555 §7.3.6: what a CA says to a deactivated account. It is no fault of the host that asked.
+  if (problem.code === 'unauthorized')
+    return new ProblemError('userActionRequired', `the CA does not take our account's order: ${problem.message}`, {
+      cause: problem,
+    })
+  return problem
+}

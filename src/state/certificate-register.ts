@@ -1,0 +1,178 @@
+import { createHash } from 'node:crypto'
+import type { Kysely, Selectable } from 'kysely'
+import type { CertificateRegister, RegisterEntry } from '../issuance/records.ts'
+import { type RenewalPlan, wakeAtMs } from '../issuance/renewal-plan.ts'
+import { decodePosted, encodePosted, readNames } from './order-records.ts'
+import type { Schema } from './schema.ts'
+
+/** The register, with what the command line asks of it. */
+export type StoredRegister = CertificateRegister & {
+  /** The nearest end first. */
+  list(max: number): Promise<RegisterEntry[]>
+  revoke(id: string, nowMs: number): Promise<void>
+  blockKey(publicKeyHash: string, reason: string, nowMs: number): Promise<void>
+  isKeyBlocked(publicKeyHash: string): Promise<boolean>
+  /** Forgets what ended before and nobody asks for. @returns how many */
+  removeEnded(beforeMs: number): Promise<number>
+}
+
+/** @param quick a power failure may take entries: they come back when a host asks again */
+export function certificateRegister(quick: Kysely<Schema>): StoredRegister {
+  return {
+    async record(entry, supersedes) {
+      const row = rowOf(entry)
+      await quick
+        .insertInto('register')
+        .values(row)
+        .onConflict((conflict) => conflict.column('id').doUpdateSet(row))
+        .execute()
+      if (!supersedes) return
+      await quick
+        .updateTable('register')
+        .set({ superseded_at_ms: entry.issuedAtMs })
+        .where('names_key', '=', row.names_key)
+        .where('block', '=', entry.block)
+        .where('id', '<>', entry.id)
+        .where('superseded_at_ms', 'is', null)
+        .execute()
+    },
+    async noteAsked(id, nowMs) {
+      // What nobody used was put to sleep; it is looked at again now.
+      const result = await quick
+        .updateTable('register')
+        .set((eb) => ({ asked_at_ms: nowMs, wake_at_ms: eb.fn.coalesce('wake_at_ms', eb.val(0)) }))
+        .where('id', '=', id)
+        .executeTakeFirst()
+      return result.numUpdatedRows > 0n
+    },
+    async find(id) {
+      const row = await quick.selectFrom('register').selectAll().where('id', '=', id).executeTakeFirst()
+      return row === undefined ? undefined : entryOf(row)
+    },
+    async savePlan(id, plan, wakeMs, lastError) {
+      await quick
+        .updateTable('register')
+        .set({
+          ...(plan === undefined ? {} : { plan_json: JSON.stringify(plan) }),
+          wake_at_ms: wakeMs === undefined ? null : Math.round(wakeMs),
+          ...(lastError === undefined ? {} : { last_error: lastError }),
+        })
+        .where('id', '=', id)
+        .execute()
+    },
+    async takeDue(nowMs, untilMs, max) {
+      const rows = await quick
+        .selectFrom('register')
+        .selectAll()
+        .where('wake_at_ms', '<=', nowMs)
+        .orderBy('not_after_ms')
+        .limit(max)
+        .execute()
+      const taken: RegisterEntry[] = []
+      for (const row of rows) {
+        // Of several servers that saw it one changes it, and has it.
+        const result = await quick
+          .updateTable('register')
+          .set({ wake_at_ms: untilMs })
+          .where('id', '=', row.id)
+          .where('wake_at_ms', '=', row.wake_at_ms)
+          .executeTakeFirst()
+        if (result.numUpdatedRows > 0n) taken.push(entryOf(row))
+      }
+      return taken
+    },
+    async list(max) {
+      const rows = await quick
+        .selectFrom('register')
+        .selectAll()
+        .orderBy('not_after_ms')
+        .orderBy('id')
+        .limit(max)
+        .execute()
+      return rows.map(entryOf)
+    },
+    async revoke(id, nowMs) {
+      await quick.updateTable('register').set({ revoked_at_ms: nowMs, wake_at_ms: null }).where('id', '=', id).execute()
+    },
+    async blockKey(publicKeyHash, reason, nowMs) {
+      const row = { public_key_sha256: publicKeyHash, reason, blocked_at_ms: nowMs }
+      await quick
+        .insertInto('blocked_keys')
+        .values(row)
+        .onConflict((conflict) => conflict.column('public_key_sha256').doNothing())
+        .execute()
+    },
+    async isKeyBlocked(publicKeyHash) {
+      const row = await quick
+        .selectFrom('blocked_keys')
+        .select('reason')
+        .where('public_key_sha256', '=', publicKeyHash)
+        .executeTakeFirst()
+      return row !== undefined
+    },
+    async removeEnded(beforeMs) {
+      const result = await quick
+        .deleteFrom('register')
+        .where('not_after_ms', '<', beforeMs)
+        .where('wake_at_ms', 'is', null)
+        .executeTakeFirst()
+      return Number(result.numDeletedRows)
+    },
+  }
+}
+
+/** The same names in any order are the same. */
+function namesKey(names: readonly string[]): string {
+  return createHash('sha256')
+    .update([...names].sort().join('\n'))
+    .digest('hex')
+}
+
+function rowOf(entry: RegisterEntry): Selectable<Schema['register']> {
+  return {
+    id: entry.id,
+    block: entry.block,
+    issuer: entry.issuer,
+    storage: entry.storage,
+    profile: entry.profile ?? null,
+    names_json: JSON.stringify(entry.names),
+    names_key: namesKey(entry.names),
+    posted: encodePosted(entry.postedBytes),
+    remote_address: entry.remoteAddress,
+    issued_by: entry.issuedBy,
+    serial: entry.serial,
+    not_before_ms: entry.notBeforeMs,
+    not_after_ms: entry.notAfterMs,
+    issued_at_ms: entry.issuedAtMs,
+    asked_at_ms: entry.askedAtMs,
+    superseded_at_ms: entry.supersededAtMs ?? null,
+    revoked_at_ms: entry.revokedAtMs ?? null,
+    plan_json: JSON.stringify(entry.plan),
+    wake_at_ms: Math.round(wakeAtMs(entry.plan, entry.notAfterMs)),
+    last_error: entry.lastError ?? null,
+  }
+}
+
+function entryOf(row: Selectable<Schema['register']>): RegisterEntry {
+  return {
+    id: row.id,
+    block: row.block,
+    issuer: row.issuer,
+    storage: row.storage,
+    profile: row.profile ?? undefined,
+    names: readNames(row.names_json),
+    postedBytes: decodePosted(row.posted),
+    remoteAddress: row.remote_address,
+    issuedBy: row.issued_by,
+    serial: row.serial,
+    notBeforeMs: row.not_before_ms,
+    notAfterMs: row.not_after_ms,
+    issuedAtMs: row.issued_at_ms,
+    askedAtMs: row.asked_at_ms,
+    ...(row.superseded_at_ms === null ? {} : { supersededAtMs: row.superseded_at_ms }),
+    ...(row.revoked_at_ms === null ? {} : { revokedAtMs: row.revoked_at_ms }),
+    // Our own writing, read back.
+    plan: JSON.parse(row.plan_json) as RenewalPlan,
+    ...(row.last_error === null ? {} : { lastError: row.last_error }),
+  }
+}
