@@ -1,0 +1,475 @@
+// What every database must do for the state: the same tests on each.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { AnswerRecord } from '../src/acme/answer-record.ts'
+import type { RateBucket } from '../src/acme/rate-limit.ts'
+import type { Need, OrderOutcome, OrderRecord, RegisterEntry, SavedStep } from '../src/issuance/records.ts'
+import { planRenewal } from '../src/issuance/renewal-plan.ts'
+import type { Progress } from '../src/plugin-api.ts'
+import type { State } from '../src/state/state.ts'
+import type { Csr } from '../src/x509/csr.ts'
+
+export const nowMs = Date.UTC(2026, 10, 21)
+export const leaseMs = 60_000
+
+/** Handles on one database, as several processes have them; closed with it. */
+export type World = AsyncDisposable & { open(now?: () => number): Promise<State> }
+
+export const answer: AnswerRecord = {
+  type: 'http-01',
+  token: 'token-1',
+  host: 'www.example.org',
+  keyAuthorization: 'token-1.thumbprint',
+  expiresAtMs: nowMs + 1000,
+}
+
+const csr = { der: Buffer.from('request') } as Pick<Csr, 'der'> as Csr
+export const key = { csr, issuerKey: 'acme:https://ca.example/directory', profile: undefined }
+
+export const need: Need = {
+  ...{ id: 'need-1', issuerKey: 'ca', names: ['www.example.org'], block: 'web' },
+  ...{ postedBytes: Buffer.from('posted'), remoteAddress: '192.0.2.1' },
+}
+
+const step = (progress: Progress, orderUrl?: string): SavedStep => ({
+  ...{ progress, orderUrl, recoverable: false },
+  steps: [{ atMs: nowMs, note: 'a step' }],
+})
+
+/** As claimed for the first time. */
+const claimed = {
+  ...{ need, progress: undefined, orderUrl: undefined, steps: [], attempts: 1 },
+  beganAtMs: nowMs,
+}
+
+const issued: OrderOutcome = { outcome: 'issued', serial: '01' }
+
+function claim(state: State, holder: string, atMs = nowMs, wanted = need): Promise<OrderRecord | undefined> {
+  return state.orders.claim(wanted, holder, atMs, atMs + leaseMs)
+}
+
+/** @param makeWorld an empty database */
+export function testStateContract(database: string, makeWorld: () => World | Promise<World>): void {
+  // answers ----------------------------------------------------------------------------------------
+
+  test(`${database}: an answer is found by exactly its type, token and host`, async () => {
+    await using world = await makeWorld()
+    const { answers } = await world.open()
+    await answers.put(answer)
+    assert.equal(await answers.find(answer, nowMs), answer.keyAuthorization)
+    for (const other of [
+      { type: 'tls-alpn-01' },
+      { token: 'token-2' },
+      { token: 'TOKEN-1' },
+      { host: 'example.org' },
+      { token: "' OR 1=1 --" },
+    ] as const)
+      assert.equal(await answers.find({ ...answer, ...other }, nowMs), undefined, JSON.stringify(other))
+  })
+
+  test(`${database}: the same answer twice is one; a new one takes the place of the old`, async () => {
+    await using world = await makeWorld()
+    const { answers } = await world.open()
+    await answers.put(answer)
+    await answers.put(answer)
+    await answers.put({ ...answer, keyAuthorization: 'token-1.other', expiresAtMs: nowMs + 5000 })
+    assert.equal(await answers.find(answer, nowMs + 4000), 'token-1.other')
+    await answers.remove(answer)
+    assert.equal(await answers.find(answer, nowMs), undefined)
+  })
+
+  test(`${database}: removing takes that one and no other, and nothing is no failure`, async () => {
+    await using world = await makeWorld()
+    const { answers } = await world.open()
+    const others: AnswerRecord[] = [
+      { ...answer, host: 'other.example.org' },
+      { ...answer, token: 'token-2' },
+      { ...answer, type: 'tls-alpn-01' },
+    ]
+    for (const one of [answer, ...others]) await answers.put(one)
+    await answers.remove(answer)
+    await answers.remove(answer)
+    assert.equal(await answers.find(answer, nowMs), undefined)
+    for (const one of others) assert.equal(await answers.find(one, nowMs), one.keyAuthorization)
+  })
+
+  test(`${database}: what has expired is not told, and is gone after a start`, async () => {
+    await using world = await makeWorld()
+    const { answers } = await world.open()
+    await answers.put(answer)
+    await answers.put({ ...answer, token: 'old', expiresAtMs: nowMs - 1 })
+    assert.equal(await answers.find(answer, nowMs + 999), answer.keyAuthorization)
+    assert.equal(await answers.find(answer, nowMs + 1000), undefined)
+    assert.equal(await answers.find({ ...answer, token: 'old' }, nowMs - 2), answer.keyAuthorization)
+    const { answers: later } = await world.open()
+    assert.equal(await later.find({ ...answer, token: 'old' }, nowMs - 2), undefined)
+    assert.equal(await later.find(answer, nowMs), answer.keyAuthorization)
+  })
+
+  // certificates -----------------------------------------------------------------------------------
+
+  test(`${database}: a chain is found by its request, issuer and profile`, async () => {
+    await using world = await makeWorld()
+    const { certificates } = await world.open()
+    assert.equal(await certificates.findChain(key), undefined)
+    await certificates.saveChain(key, 'CHAIN')
+    assert.equal(await certificates.findChain({ ...key, csr: { ...csr, der: Buffer.from('request') } }), 'CHAIN')
+    const others = [
+      { ...key, issuerKey: 'acme:https://staging.example/directory' },
+      { ...key, profile: 'shortlived' },
+      { ...key, csr: { ...csr, der: Buffer.from('another request') } },
+    ]
+    for (const other of others) assert.equal(await certificates.findChain(other), undefined)
+  })
+
+  test(`${database}: a chain kept later takes the place of the earlier; another process sees it a second later`, async () => {
+    await using world = await makeWorld()
+    let atMs = nowMs
+    const one = await world.open(() => atMs)
+    const two = await world.open(() => atMs)
+    await one.certificates.saveChain(key, 'FIRST')
+    await one.certificates.saveChain(key, 'SECOND')
+    assert.equal(await one.certificates.findChain(key), 'SECOND', 'at once, where it was kept')
+    await two.certificates.saveChain(key, 'THIRD')
+    atMs += 1000
+    assert.equal(await one.certificates.findChain(key), 'THIRD')
+  })
+
+  // orders -----------------------------------------------------------------------------------------
+
+  test(`${database}: a claimed need has its holder until it lets go, or its lease ends`, async () => {
+    await using world = await makeWorld()
+    const state = await world.open()
+    assert.deepEqual(await claim(state, 'a'), claimed)
+    assert.equal(await claim(state, 'b'), undefined)
+    assert.equal(await claim(state, 'b', nowMs + leaseMs - 1), undefined)
+    assert.equal((await claim(state, 'b', nowMs + leaseMs))?.attempts, 2)
+    await state.orders.release(need.id, 'b', [], nowMs, nowMs)
+    assert.equal((await claim(state, 'c'))?.attempts, 3)
+  })
+
+  test(`${database}: other needs are free`, async () => {
+    await using world = await makeWorld()
+    const state = await world.open()
+    await claim(state, 'a')
+    assert.ok(await claim(state, 'b', nowMs, { ...need, id: 'need-2' }))
+  })
+
+  test(`${database}: the next claim gets what was saved last`, async () => {
+    await using world = await makeWorld()
+    const state = await world.open()
+    await claim(state, 'a')
+    await state.orders.save(
+      need.id,
+      'a',
+      step({ order: { url: 'https://ca.example/1' }, polls: 1 }),
+      nowMs,
+      nowMs + leaseMs,
+    )
+    await state.orders.save(
+      need.id,
+      'a',
+      step({ order: { url: 'https://ca.example/1' }, polls: 2, ü: [null] }),
+      nowMs,
+      nowMs + leaseMs,
+    )
+    await state.orders.release(need.id, 'a', [], nowMs, nowMs)
+    assert.deepEqual((await claim(state, 'b'))?.progress, {
+      order: { url: 'https://ca.example/1' },
+      polls: 2,
+      ü: [null],
+    })
+  })
+
+  test(`${database}: saving lengthens the lease`, async () => {
+    await using world = await makeWorld()
+    const state = await world.open()
+    await claim(state, 'a')
+    await state.orders.save(need.id, 'a', step({}), nowMs + leaseMs - 1, nowMs + 2 * leaseMs)
+    assert.equal(await claim(state, 'b', nowMs + leaseMs + 1), undefined)
+  })
+
+  test(`${database}: who lost the lease cannot save, finish or release for who has it now`, async () => {
+    await using world = await makeWorld()
+    const state = await world.open()
+    await claim(state, 'a')
+    assert.ok(await claim(state, 'b', nowMs + leaseMs))
+    await state.orders.save(need.id, 'b', step({ of: 'b' }), nowMs, nowMs + 3 * leaseMs)
+    await assert.rejects(state.orders.save(need.id, 'a', step({ of: 'a' }), nowMs, nowMs + 9 * leaseMs), /lease/)
+    await state.orders.finish(claimed, 'a', issued, nowMs)
+    await state.orders.release(need.id, 'a', [], nowMs, nowMs)
+    assert.equal(await claim(state, 'c', nowMs + 2 * leaseMs), undefined, 'b still has it')
+    assert.deepEqual((await claim(state, 'c', nowMs + 3 * leaseMs))?.progress, { of: 'b' })
+  })
+
+  test(`${database}: saving what was never claimed, or is finished, is a lost lease`, async () => {
+    await using world = await makeWorld()
+    const state = await world.open()
+    await assert.rejects(state.orders.save(need.id, 'a', step({}), nowMs, nowMs + leaseMs), /lease/)
+    await claim(state, 'a')
+    await state.orders.finish(claimed, 'a', issued, nowMs)
+    await assert.rejects(state.orders.save(need.id, 'a', step({}), nowMs, nowMs + leaseMs), /lease/)
+  })
+
+  test(`${database}: a finished need begins anew`, async () => {
+    await using world = await makeWorld()
+    const state = await world.open()
+    await claim(state, 'a')
+    await state.orders.save(need.id, 'a', step({ old: true }), nowMs, nowMs + leaseMs)
+    await state.orders.finish(claimed, 'a', issued, nowMs)
+    assert.deepEqual(await claim(state, 'b'), claimed)
+  })
+
+  test(`${database}: of many claims at once, over two handles on one file, one wins`, async () => {
+    await using world = await makeWorld()
+    const states = [await world.open(), await world.open()]
+    for (let round = 0; round < 20; round++) {
+      const wanted = { ...need, id: `need-${round}` }
+      const claims = await Promise.all(
+        Array.from({ length: 8 }, (_, i) => {
+          const state = states[i % 2]
+          assert.ok(state !== undefined)
+          return claim(state, `holder-${i}`, nowMs, wanted)
+        }),
+      )
+      assert.equal(claims.filter((record) => record !== undefined).length, 1)
+    }
+  })
+
+  // the register -----------------------------------------------------------------------------------
+
+  const dayMs = 86_400_000
+  const entry = (id: string, more: Partial<RegisterEntry> = {}): RegisterEntry => {
+    const times = { notBeforeMs: nowMs, notAfterMs: nowMs + 90 * dayMs, issuedAtMs: nowMs, askedAtMs: nowMs }
+    return {
+      ...{
+        id,
+        block: 'web',
+        issuer: 'default',
+        storage: 'state',
+        profile: undefined,
+        names: ['a.example', 'b.example'],
+      },
+      ...{ postedBytes: Buffer.from('posted'), remoteAddress: '192.0.2.1', issuedBy: 'ca', serial: '01', ...times },
+      ...{ plan: planRenewal(times, undefined, nowMs, 0.5), ...more },
+    }
+  }
+
+  test(`${database}: an entry is found as it was recorded, by its id`, async () => {
+    await using world = await makeWorld()
+    const { register } = await world.open()
+    for (const one of [
+      entry('1'),
+      entry('2', { profile: 'short', supersededAtMs: nowMs, revokedAtMs: nowMs + 1, lastError: 'a reason' }),
+    ]) {
+      await register.record(one, false)
+      assert.deepEqual(await register.find(one.id), one)
+    }
+    assert.equal(await register.find('3'), undefined)
+    await register.record(entry('1', { serial: '02' }), false)
+    assert.equal((await register.find('1'))?.serial, '02', 'the newer takes the place of the older')
+  })
+
+  test(`${database}: a newer request of the block for the same names supersedes the older, in any order of names`, async () => {
+    await using world = await makeWorld()
+    const { register } = await world.open()
+    await register.record(entry('old', { names: ['b.example', 'a.example'] }), true)
+    await register.record(entry('other block', { block: 'mail' }), true)
+    await register.record(entry('other names', { names: ['a.example'] }), true)
+    await register.record(entry('renewal', { issuedAtMs: nowMs + 5 }), false)
+    assert.equal((await register.find('old'))?.supersededAtMs, undefined, 'a renewal by the timer supersedes nothing')
+    await register.record(entry('new', { issuedAtMs: nowMs + 7 }), true)
+    assert.equal((await register.find('old'))?.supersededAtMs, nowMs + 7)
+    for (const id of ['new', 'other block', 'other names'])
+      assert.equal((await register.find(id))?.supersededAtMs, undefined, id)
+  })
+
+  test(`${database}: what is due is taken once, the nearest end first, and again when its time is over`, async () => {
+    await using world = await makeWorld()
+    const [one, two] = [await world.open(), await world.open()]
+    const due = (id: string, notAfterMs: number) =>
+      entry(id, { notAfterMs, plan: { ...entry(id).plan, checkAtMs: nowMs - 1 } })
+    for (const [index, id] of ['c', 'a', 'b'].entries())
+      await one.register.record(due(id, nowMs + (index + 1) * dayMs), false)
+    await one.register.record(entry('later', { plan: { ...entry('later').plan, checkAtMs: nowMs + 1 } }), false)
+    const taken = await Promise.all([
+      one.register.takeDue(nowMs, nowMs + 1000, 2),
+      two.register.takeDue(nowMs, nowMs + 1000, 2),
+    ])
+    const again = await one.register.takeDue(nowMs, nowMs + 1000, 9)
+    const ids = [...taken.flat(), ...again].map(({ id }) => id)
+    assert.deepEqual(ids.toSorted(), ['a', 'b', 'c'], 'each once, by whomever')
+    const later = await two.register.takeDue(nowMs + 1000, nowMs + 2000, 2)
+    assert.deepEqual(
+      later.map(({ id }) => id),
+      ['c', 'a'],
+    )
+  })
+
+  test(`${database}: asking wakes what was put to sleep, and says whether it is known`, async () => {
+    await using world = await makeWorld()
+    const { register } = await world.open()
+    await register.record(entry('1'), false)
+    await register.savePlan('1', undefined, undefined, 'no block allows it')
+    assert.deepEqual(await register.takeDue(nowMs + 99 * dayMs, nowMs + 100 * dayMs, 9), [])
+    assert.equal(await register.noteAsked('1', nowMs + 5), true)
+    assert.equal(await register.noteAsked('2', nowMs + 5), false)
+    const [woken] = await register.takeDue(nowMs + 5, nowMs + 6, 9)
+    assert.deepEqual([woken?.id, woken?.askedAtMs, woken?.lastError], ['1', nowMs + 5, 'no block allows it'])
+  })
+
+  test(`${database}: a revoked certificate is not woken; what ended and sleeps is thrown away`, async () => {
+    await using world = await makeWorld()
+    const { register } = await world.open()
+    await register.record(entry('1'), false)
+    await register.revoke('1', nowMs + 1)
+    assert.equal((await register.find('1'))?.revokedAtMs, nowMs + 1)
+    assert.deepEqual(await register.takeDue(nowMs + 200 * dayMs, nowMs + 201 * dayMs, 9), [])
+    await register.record(entry('awake'), false)
+    assert.equal(await register.removeEnded(nowMs + 91 * dayMs), 1)
+    assert.deepEqual(
+      (await register.list(9)).map(({ id }) => id),
+      ['awake'],
+    )
+  })
+
+  test(`${database}: a blocked key stays blocked`, async () => {
+    await using world = await makeWorld()
+    const { register } = await world.open()
+    assert.equal(await register.isKeyBlocked('abc'), false)
+    await register.blockKey('abc', 'keyCompromise', nowMs)
+    await register.blockKey('abc', 'keyCompromise', nowMs + 1)
+    assert.equal(await register.isKeyBlocked('abc'), true)
+  })
+
+  // what was left behind ---------------------------------------------------------------------------
+
+  test(`${database}: what nobody works on can be gone on with, but not before its time`, async () => {
+    await using world = await makeWorld()
+    const state = await world.open()
+    await claim(state, 'a')
+    assert.deepEqual(await state.orders.unattended(nowMs, 9), [], 'somebody is at it')
+    assert.deepEqual(await state.orders.unattended(nowMs + leaseMs, 9), [need], 'a lease that ended')
+    await state.orders.release(need.id, 'a', [], nowMs, nowMs + 5000)
+    assert.deepEqual(await state.orders.unattended(nowMs + 4999, 9), [])
+    assert.deepEqual(await state.orders.unattended(nowMs + 5000, 9), [need])
+    await state.orders.postpone(need.id, nowMs + 9000)
+    assert.deepEqual(await state.orders.unattended(nowMs + 8999, 9), [])
+    assert.ok(await claim(state, 'b'), 'who asks need not wait for that')
+  })
+
+  test(`${database}: an order is in use by the need that has it`, async () => {
+    await using world = await makeWorld()
+    const { orders, ...state } = await world.open()
+    await claim({ ...state, orders } as State, 'a')
+    await orders.save(need.id, 'a', step({}, 'https://ca.example/order/1'), nowMs, nowMs + leaseMs)
+    assert.equal(await orders.isOrderInUse('https://ca.example/order/1', 'another need'), true)
+    assert.equal(await orders.isOrderInUse('https://ca.example/order/1', need.id), false)
+    assert.equal(await orders.isOrderInUse('https://ca.example/order/2', 'another need'), false)
+  })
+
+  test(`${database}: the story of an order outlives it, and is told the newest first`, async () => {
+    await using world = await makeWorld()
+    const state = await world.open()
+    const record = await claim(state, 'a')
+    assert.ok(record !== undefined)
+    await state.orders.save(need.id, 'a', step({}, 'https://ca.example/order/1'), nowMs, nowMs + leaseMs)
+    const [open] = await state.stories.list(9)
+    assert.deepEqual(
+      [open?.status, open?.orderUrl, open?.steps.length],
+      ['in progress', 'https://ca.example/order/1', 1],
+    )
+    const steps = [{ atMs: nowMs, note: 'order made' }]
+    for (const _ of ['once', 'again, as after a crash'])
+      await state.orders.finish({ ...record, steps }, 'a', { outcome: 'failed', reason: 'no such name' }, nowMs + 10)
+    await claim(state, 'b', nowMs + 20)
+    assert.deepEqual(
+      (await state.stories.list(9)).map(({ status, reason }) => [status, reason]),
+      [
+        ['in progress', undefined],
+        ['failed', 'no such name'],
+      ],
+    )
+    await state.stories.removeOlder(nowMs + 11)
+    assert.equal((await state.stories.list(9)).length, 1)
+  })
+
+  // rates ------------------------------------------------------------------------------------------
+
+  const bucket = (limit: string, capacity = 3): RateBucket => ({
+    ...{ issuerKey: 'ca', limit, subject: 'example.org', capacity, periodMs: capacity * 1000 },
+  })
+
+  test(`${database}: a bucket gives what it has, then one an interval, to all servers together`, async () => {
+    await using world = await makeWorld()
+    let atMs = nowMs
+    const states = [await world.open(() => atMs), await world.open(() => atMs)]
+    const take = (i: number) => states[i % 2]?.rates.take([bucket('orders')], 0)
+    const answers = await Promise.all(Array.from({ length: 8 }, (_, i) => take(i)))
+    assert.equal(answers.filter((short) => short === undefined).length, 3)
+    const short = answers.find((one) => one !== undefined)
+    assert.deepEqual([short?.bucket.limit, short?.retryAtMs], ['orders', nowMs + 1000])
+    atMs += 999
+    assert.ok(await take(0))
+    atMs += 1
+    assert.equal(await take(1), undefined)
+    assert.ok(await take(0))
+  })
+
+  test(`${database}: of several buckets all or none is taken, and a reserve is left`, async () => {
+    await using world = await makeWorld()
+    const { rates } = await world.open()
+    assert.equal(await rates.take([bucket('small', 1)], 0), undefined)
+    assert.equal((await rates.take([bucket('big', 10), bucket('small', 1)], 0))?.bucket.limit, 'small')
+    for (let i = 0; i < 8; i++) assert.equal(await rates.take([bucket('big', 10)], 0.2), undefined, `the ${i + 1}th`)
+    assert.ok(await rates.take([bucket('big', 10)], 0.2), 'two are left to those who cannot wait')
+    for (let i = 0; i < 2; i++) assert.equal(await rates.take([bucket('big', 10)], 0), undefined)
+    assert.ok(await rates.take([bucket('big', 10)], 0))
+  })
+
+  test(`${database}: what is given back can be taken again; what happened is charged; the CA's word counts`, async () => {
+    await using world = await makeWorld()
+    const { rates } = await world.open()
+    await rates.charge(Array.from({ length: 5 }, () => bucket('failures')))
+    assert.equal((await rates.take([bucket('failures')], 0))?.retryAtMs, nowMs + 3000, 'two more than there were')
+    await rates.giveBack([bucket('failures'), bucket('failures'), bucket('failures')])
+    assert.equal(await rates.take([bucket('failures')], 0), undefined)
+    await rates.empty(bucket('told', 1000), nowMs + 60_000)
+    assert.equal((await rates.take([bucket('told', 1000)], 0))?.retryAtMs, nowMs + 60_000)
+    assert.deepEqual(
+      (await rates.list(nowMs)).map(({ bucket: { limit } }) => limit),
+      ['failures', 'told'],
+    )
+    await rates.removeFull(nowMs + 10_000)
+    assert.deepEqual(
+      (await rates.list(nowMs)).map(({ bucket: { limit } }) => limit),
+      ['told'],
+    )
+  })
+
+  // outages and servers ----------------------------------------------------------------------------
+
+  test(`${database}: an outage is known until it is over`, async () => {
+    await using world = await makeWorld()
+    const [one, two] = [await world.open(), await world.open()]
+    const outage = { issuerKey: 'ca', sinceMs: nowMs, failures: 1, untilMs: nowMs + 1000, reason: 'no answer' }
+    assert.equal(await one.outages.find('ca'), undefined)
+    await one.outages.save(outage)
+    await one.outages.save({ ...outage, failures: 2 })
+    assert.deepEqual(await two.outages.list(), [{ ...outage, failures: 2 }])
+    await two.outages.clear('ca')
+    assert.equal(await one.outages.find('ca'), undefined)
+  })
+
+  test(`${database}: servers are known as long as they are seen`, async () => {
+    await using world = await makeWorld()
+    const { servers } = await world.open()
+    await servers.note('a', nowMs, nowMs)
+    await servers.note('b', nowMs, nowMs)
+    await servers.note('a', nowMs, nowMs + 5000)
+    assert.deepEqual(await servers.seenSince(nowMs + 1), ['a'])
+    await servers.removeUnseen(nowMs + 1)
+    await servers.remove('a')
+    assert.deepEqual(await servers.seenSince(0), [])
+  })
+}
