@@ -353,7 +353,7 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     await state.orders.release(need.id, 'a', [], nowMs, nowMs + 5000)
     assert.deepEqual(await state.orders.unattended(nowMs + 4999, 9), [])
     assert.deepEqual(await state.orders.unattended(nowMs + 5000, 9), [need])
-    await state.orders.postpone(need.id, nowMs + 9000)
+    await state.orders.postpone(need.id, nowMs, nowMs + 9000)
     assert.deepEqual(await state.orders.unattended(nowMs + 8999, 9), [])
     assert.ok(await claim(state, 'b'), 'who asks need not wait for that')
   })

@@ -1,4 +1,4 @@
-import { asProblemError, type ProblemError } from '../acme/problem.ts'
+import { asProblemError, ProblemError } from '../acme/problem.ts'
 import type { Issuer, PluginContext } from '../plugin-api.ts'
 import type { Chain } from '../x509/chain.ts'
 import { AttemptError, type AttemptParts, type CertificateRecord, createAttempts, type Task } from './attempt.ts'
@@ -137,9 +137,8 @@ export function createIssuance(parts: IssuanceParts): Issuance {
         return result
       } catch (error) {
         const problem = asProblemError(error instanceof AttemptError ? error.problem : error)
-        if (error instanceof AttemptError && isOutage(problem, error.hadBegun) && !context.signal.aborted)
-          await noteOutage(outage, means, problem)
-        failures.push(problem)
+        const isAway = error instanceof AttemptError && isOutage(problem, error.hadBegun) && !context.signal.aborted
+        failures.push(isAway ? await noteOutage(outage, means, problem) : problem)
         if (!isCurableElsewhere(problem)) break
         if (means.fallback !== undefined)
           log.warn('the issuer cannot; the next one is asked', { issuer: means.issuer.key, reason: problem.message })
@@ -148,14 +147,25 @@ export function createIssuance(parts: IssuanceParts): Issuance {
     throw mostTelling(failures)
   }
 
-  async function noteOutage(known: Outage | undefined, { issuer }: Means, problem: ProblemError): Promise<void> {
+  /** @returns the problem, with the time when the issuer is tried again */
+  async function noteOutage(
+    known: Outage | undefined,
+    { issuer }: Means,
+    problem: ProblemError,
+  ): Promise<ProblemError> {
     const next = nextOutage(known, issuer.key, problem, clock.nowMs(), randomShareOf(context))
     // What is wrong with our account a person cures, who then starts us again or reloads.
-    if (problem.code === 'userActionRequired') accountTroubles.set(issuer, next)
-    else
-      await outages
-        .save(next)
-        .catch((error: unknown) => log.error('an outage could not be written down', { error, issuer: issuer.key }))
+    if (problem.code === 'userActionRequired') {
+      accountTroubles.set(issuer, next)
+      return problem
+    }
+    await outages
+      .save(next)
+      .catch((error: unknown) => log.error('an outage could not be written down', { error, issuer: issuer.key }))
+    return new ProblemError(problem.code, problem.message, {
+      retry: { when: 'notBefore', atMs: next.untilMs },
+      cause: problem.cause ?? problem,
+    })
   }
 
   async function endOutage({ issuer }: Means): Promise<void> {

@@ -60,7 +60,7 @@ export interface OrderRecords {
   /** Lets go and keeps the progress: the next claim goes on from there, a resuming server not before `resumeAtMs`. */
   release(needId: string, holder: string, steps: readonly OrderStep[], nowMs: number, resumeAtMs: number): Promise<void>
   /** Nobody is working on it: not to be gone on with before this, unless somebody asks. */
-  postpone(needId: string, resumeAtMs: number): Promise<void>
+  postpone(needId: string, nowMs: number, resumeAtMs: number): Promise<void>
   /** Is this the order of another need? */
   isOrderInUse(orderUrl: string, needId: string): Promise<boolean>
   /** What nobody is working on and can be gone on with, the oldest first. */

@@ -97,7 +97,7 @@ export function createRenewals(parts: RenewalParts): Renewals {
       if (context.signal.aborted) return
       const { retry, message: reason } = asProblemError(error)
       const resumeAtMs = retry.when === 'notBefore' ? retry.atMs : clock.nowMs() + goOnAgainMs
-      await orders.postpone(need.id, resumeAtMs)
+      await orders.postpone(need.id, clock.nowMs(), resumeAtMs)
       log.warn('an order that was left behind does not get on', { names: need.names, reason })
     }
   }

@@ -118,12 +118,12 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
         .where('holder', '=', holder)
         .execute()
     },
-    async postpone(needId, resumeAtMs) {
+    async postpone(needId, nowMs, resumeAtMs) {
       await quick
         .updateTable('orders')
         .set({ resume_at_ms: Math.round(resumeAtMs) })
         .where('need', '=', needId)
-        .where('holder', 'is', null)
+        .where('lease_until_ms', '<=', nowMs)
         .execute()
     },
     async isOrderInUse(orderUrl, needId) {
