@@ -3,6 +3,7 @@ import { createHousekeeping } from './housekeeping.ts'
 import { type InstallationParts, openInstallation } from './installation.ts'
 import { createAbandonment } from './issuance/abandonment.ts'
 import { createIssuance } from './issuance/issue.ts'
+import type { Outages } from './issuance/records.ts'
 import { createRenewals } from './issuance/renewals.ts'
 import { createListenerSet } from './listener-set.ts'
 import { releaseDeadHolders } from './order-holder.ts'
@@ -87,7 +88,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   stack.defer(() => mgmt.close(stopGraceMs))
   await responders.change(runtime.responderListeners)
   await mgmt.change(runtime.mgmtListeners)
-  prepareIssuers(runtime, context)
+  await prepareIssuers(runtime, state.outages, context)
   stack.use(await createHousekeeping(state, holder, context, repeat))
   renewing = renewals.run()
 
@@ -110,7 +111,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     if (next.stateUrl !== config.stateUrl) parts.log.warn('[state] url takes effect at the next restart')
     if (next.logging.destination !== config.logging.destination)
       parts.log.warn('[logging] destination takes effect at the next restart')
-    prepareIssuers(fresh, context)
+    await prepareIssuers(fresh, state.outages, context)
   }
 
   // One after another: two at once would each believe that the other's listeners are its own.
@@ -135,10 +136,13 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
 }
 
 /** In the background: a CA that is down now may be up when it is needed. */
-function prepareIssuers(runtime: Runtime, context: PluginContext): void {
+async function prepareIssuers(runtime: Runtime, outages: Outages, context: PluginContext): Promise<void> {
   const needed = new Set(runtime.config.blocks.map(({ issuer }) => issuer))
   for (const [name, issuer] of runtime.issuers) {
     if (!needed.has(name)) continue
+    // A CA that said when to come back said it to the process before us, too.
+    const outage = await outages.find(issuer.key)
+    if (outage !== undefined && outage.untilMs > context.clock.nowMs()) continue
     issuer.prepare?.(context).catch((error: unknown) => {
       if (!context.signal.aborted)
         context.log.warn('the issuer is not ready; it is tried again when it is needed', { issuer: name, error })
