@@ -41,6 +41,8 @@ const noLimits: RateLedger = {
   take: async () => undefined,
   charge: async () => undefined,
   giveBack: async () => undefined,
+  refill: async () => undefined,
+  emptyUntil: async () => new Map(),
   empty: async () => undefined,
 }
 

@@ -26,6 +26,7 @@ export async function createHousekeeping(
     await state.answers.removeExpired(nowMs)
     await state.stories.removeOlder(nowMs - storiesKeptMs)
     await state.register.removeEnded(nowMs - endedKeptMs)
+    await state.register.wakeOversleepers(nowMs)
     await state.rates.removeFull(nowMs)
     await state.servers.removeUnseen(nowMs - dayMs)
   }

@@ -6,7 +6,7 @@
 import type { AnswerRecord } from './acme/answer-record.ts'
 import type { Challenge, ChallengeType } from './acme/challenge.ts'
 import type { Identifier } from './acme/identifier.ts'
-import type { RateBucket } from './acme/rate-limit.ts'
+import type { RateLedger } from './acme/rate-limit.ts'
 import type { RenewalInfoReply } from './acme/renewal-info.ts'
 import type { HttpClient, PluginContext } from './plugin-context.ts'
 import type { Options, OptionValues } from './plugin-option.ts'
@@ -17,7 +17,7 @@ export type { Challenge, ChallengeType } from './acme/challenge.ts'
 export type { Identifier } from './acme/identifier.ts'
 /** Thrown by a plugin as any Error with this `name`, a registered `code`, a message for the caller, and a `cause` for the log. */
 export type { ProblemCode, ProblemError, Retry } from './acme/problem.ts'
-export type { RateBucket } from './acme/rate-limit.ts'
+export type { RateBucket, RateLedger } from './acme/rate-limit.ts'
 export type { RenewalInfo } from './acme/renewal-info.ts'
 export type { Clock, HttpClient, HttpReply, HttpRequest, LogFields, Logger, PluginContext } from './plugin-context.ts'
 export type { Option, Options, OptionValues } from './plugin-option.ts'
@@ -239,25 +239,6 @@ export interface KeptCertificates {
   /** Durable when resolved. */
   saveChain(key: CertificateKey, chainPem: string): Promise<void>
   removeChain(key: CertificateKey): Promise<void>
-}
-
-/** What was taken from a CA's rate limits, over restarts and by all servers on this state. */
-export interface RateLedger {
-  /**
-   * Takes one from every bucket, or nothing from any.
-   * @param reserve the share (0 to 1) of each bucket that must be left
-   * @returns undefined when taken, else which bucket is short, and when it will have one
-   */
-  take(
-    buckets: readonly RateBucket[],
-    reserve: number,
-  ): Promise<{ readonly bucket: RateBucket; readonly retryAtMs: number } | undefined>
-  /** Takes one from each, be it there or not: what happened, happened. */
-  charge(buckets: readonly RateBucket[]): Promise<void>
-  /** What was taken was not used after all. */
-  giveBack(buckets: readonly RateBucket[]): Promise<void>
-  /** The CA itself says that there is nothing before this moment. */
-  empty(bucket: RateBucket, untilMs: number): Promise<void>
 }
 
 /** Handed to create(): the context that every call gets, and what only the making needs. `log` names the section. */

@@ -447,6 +447,31 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     )
   })
 
+  test(`${database}: what the CA said is known by its subject, and a refilled bucket is as new`, async () => {
+    await using world = await makeWorld()
+    const { rates } = await world.open()
+    await rates.empty({ ...bucket('told', 1), subject: 'a.example b.example', periodMs: 1 }, nowMs + 60_000)
+    await rates.empty({ ...bucket('told', 1), subject: 'over', periodMs: 1 }, nowMs - 1)
+    assert.deepEqual([...(await rates.emptyUntil('ca', 'told'))], [['a.example b.example', nowMs + 60_000]])
+    assert.deepEqual([...(await rates.emptyUntil('another', 'told'))], [])
+    await rates.charge([bucket('failures'), bucket('failures'), bucket('failures')])
+    assert.ok(await rates.take([bucket('failures')], 0))
+    await rates.refill([bucket('failures')])
+    assert.equal(await rates.take([bucket('failures')], 0), undefined)
+  })
+
+  test(`${database}: what a clock that ran ahead took does not bar the way for months`, async () => {
+    await using world = await makeWorld()
+    let atMs = nowMs + 30 * dayMs
+    const { rates } = await world.open(() => atMs)
+    for (let i = 0; i < 3; i++) await rates.take([bucket('orders')], 0)
+    atMs = nowMs
+    const short = await rates.take([bucket('orders')], 0)
+    assert.ok(short !== undefined && short.retryAtMs <= nowMs + 6000, String(short?.retryAtMs))
+    atMs += 6000
+    assert.equal(await rates.take([bucket('orders')], 0), undefined)
+  })
+
   // outages and servers ----------------------------------------------------------------------------
 
   test(`${database}: an outage is known until it is over`, async () => {

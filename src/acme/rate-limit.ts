@@ -48,3 +48,26 @@ export function remainingIn(bucket: RateBucket, fullAtMs: FullAtMs, nowMs: numbe
 export function fullIfEmptyUntil(bucket: RateBucket, untilMs: number): FullAtMs {
   return Math.round(untilMs) + (bucket.capacity - 1) * intervalMs(bucket)
 }
+
+/** What was taken from a CA's rate limits, over restarts and by all servers on this state. */
+export interface RateLedger {
+  /**
+   * Takes one from every bucket, or nothing from any.
+   * @param reserve the share (0 to 1) of each bucket that must be left
+   * @returns undefined when taken, else which bucket is short, and when it will have one
+   */
+  take(
+    buckets: readonly RateBucket[],
+    reserve: number,
+  ): Promise<{ readonly bucket: RateBucket; readonly retryAtMs: number } | undefined>
+  /** Takes one from each, be it there or not: what happened, happened. */
+  charge(buckets: readonly RateBucket[]): Promise<void>
+  /** What was taken was not used after all. */
+  giveBack(buckets: readonly RateBucket[]): Promise<void>
+  /** As if nothing had ever been taken. */
+  refill(buckets: readonly RateBucket[]): Promise<void>
+  /** The CA itself says that there is nothing before this moment. */
+  empty(bucket: RateBucket, untilMs: number): Promise<void>
+  /** The subjects of one limit that have nothing, and until when. */
+  emptyUntil(issuerKey: string, limit: string): Promise<ReadonlyMap<string, number>>
+}

@@ -5,6 +5,7 @@ import type { Outage, Outages } from './records.ts'
 const firstPauseMs = 1000
 const longestPauseMs = 30 * 60_000
 const readLifetimeMs = 5000
+const maxPauseMs = 25 * 3_600_000
 
 /** What another CA may well do: this one is away, full, or has something against our account. */
 const curable: ReadonlySet<ProblemCode> = new Set([
@@ -81,7 +82,9 @@ export function createOutageView(outages: Outages, clock: Clock): OutageView {
     async find(issuerKey) {
       const entry = known.get(issuerKey)
       if (entry !== undefined && Math.abs(clock.nowMs() - entry.atMs) < readLifetimeMs) return entry.outage
-      const outage = await outages.find(issuerKey)
+      const stored = await outages.find(issuerKey)
+      // No pause is longer than a day: one that is was made by a clock that ran ahead.
+      const outage = stored !== undefined && stored.untilMs > clock.nowMs() + maxPauseMs ? undefined : stored
       remember(issuerKey, outage)
       return outage
     },

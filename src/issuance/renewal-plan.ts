@@ -146,6 +146,16 @@ export function afterOutage(plan: RenewalPlan, untilMs: number, share: number): 
   return { ...plan, retryAtMs: Math.round(untilMs + share * minuteMs) }
 }
 
+/** No pause is longer than a day: one that is was made by a clock that ran ahead, and is over. */
+export function forgetFuture(plan: RenewalPlan, nowMs: number): RenewalPlan {
+  const isPlausible = (atMs: number) => atMs <= nowMs + dayMs + hourMs
+  return {
+    ...plan,
+    checkAtMs: isPlausible(plan.checkAtMs) ? plan.checkAtMs : nowMs,
+    retryAtMs: isPlausible(plan.retryAtMs) ? plan.retryAtMs : 0,
+  }
+}
+
 /** Does it have to be replaced soon, or may it leave room for others? */
 export function isUrgent({ notBeforeMs, notAfterMs }: Validity, nowMs: number): boolean {
   return notAfterMs - nowMs < (notAfterMs - notBeforeMs) / 6

@@ -1,13 +1,15 @@
-import { asProblemError, type ProblemError } from '../acme/problem.ts'
+import { asProblemError, ProblemError } from '../acme/problem.ts'
 import type { IssuanceEvent, Issuer, PluginContext } from '../plugin-api.ts'
 import type { Issuance } from './issue.ts'
 import { type IssueRequest, meansInOrder } from './kept.ts'
+import { needOf } from './need.ts'
 import { type CertificateRegister, isInUse, type Need, type OrderRecords, type RegisterEntry } from './records.ts'
 import {
   afterFailure,
   afterOutage,
   afterRenewalInfo,
   dueAtMs,
+  forgetFuture,
   isUrgent,
   type RenewalPlan,
   randomShareOf,
@@ -128,9 +130,11 @@ export function createRenewals(parts: RenewalParts): Renewals {
 
   async function lookAtUsed(entry: RegisterEntry): Promise<void> {
     const request = parts.requestOf(entry)
+    if (needOf(request, request.means).id !== entry.id)
+      throw new ProblemError('serverInternal', 'its block names another issuer or profile now')
     const kept = await issuance.findKept(request)
     const issuer = kept?.issuer ?? request.means.issuer
-    let { plan } = entry
+    let plan = forgetFuture(entry.plan, clock.nowMs())
     if (kept !== undefined && plan.checkAtMs <= clock.nowMs())
       plan = await askCa(entry, plan, issuer, kept.chain.leaf.x509.raw)
     const nowMs = await issuance.trustedNowMs(issuer)

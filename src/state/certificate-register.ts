@@ -12,9 +12,13 @@ export type StoredRegister = CertificateRegister & {
   revoke(id: string, nowMs: number): Promise<void>
   blockKey(publicKeyHash: string, reason: string, nowMs: number): Promise<void>
   isKeyBlocked(publicKeyHash: string): Promise<boolean>
+  /** Nothing sleeps for longer than a day; what does was put to sleep by a clock that ran ahead. */
+  wakeOversleepers(nowMs: number): Promise<void>
   /** Forgets what ended before and nobody asks for. @returns how many */
   removeEnded(beforeMs: number): Promise<number>
 }
+
+const longestSleepMs = 25 * 3_600_000
 
 /** @param quick a power failure may take entries: they come back when a host asks again */
 export function certificateRegister(quick: Kysely<Schema>): StoredRegister {
@@ -40,7 +44,11 @@ export function certificateRegister(quick: Kysely<Schema>): StoredRegister {
       // What nobody used was put to sleep; it is looked at again now.
       const result = await quick
         .updateTable('register')
-        .set((eb) => ({ asked_at_ms: nowMs, wake_at_ms: eb.fn.coalesce('wake_at_ms', eb.val(0)) }))
+        .set((eb) => ({
+          // A clock that ran ahead when it was issued must not make it look unused.
+          asked_at_ms: eb.case().when('issued_at_ms', '>', nowMs).then(eb.ref('issued_at_ms')).else(nowMs).end(),
+          wake_at_ms: eb.fn.coalesce('wake_at_ms', eb.val(0)),
+        }))
         .where('id', '=', id)
         .executeTakeFirst()
       return result.numUpdatedRows > 0n
@@ -109,6 +117,13 @@ export function certificateRegister(quick: Kysely<Schema>): StoredRegister {
         .where('public_key_sha256', '=', publicKeyHash)
         .executeTakeFirst()
       return row !== undefined
+    },
+    async wakeOversleepers(nowMs) {
+      await quick
+        .updateTable('register')
+        .set({ wake_at_ms: nowMs })
+        .where('wake_at_ms', '>', nowMs + longestSleepMs)
+        .execute()
     },
     async removeEnded(beforeMs) {
       const result = await quick

@@ -72,6 +72,16 @@ export function rateLedger(quick: Kysely<Schema>, nowMs: () => number): StoredRa
     return row?.full_at_ms ?? 0
   }
 
+  async function write({ issuerKey, limit, subject }: RateBucket, fullAtMs: FullAtMs): Promise<void> {
+    await quick
+      .updateTable('rate_buckets')
+      .set({ full_at_ms: fullAtMs })
+      .where('issuer_key', '=', issuerKey)
+      .where('limit_name', '=', limit)
+      .where('subject', '=', subject)
+      .execute()
+  }
+
   async function giveBack(buckets: readonly RateBucket[]): Promise<void> {
     for (const bucket of buckets)
       await quick
@@ -92,8 +102,11 @@ export function rateLedger(quick: Kysely<Schema>, nowMs: () => number): StoredRa
           taken.push(bucket)
           continue
         }
-        const retryAtMs = availableAtMs(bucket, await read(bucket), now, reserve)
         await giveBack(taken)
+        const fullAtMs = await read(bucket)
+        // Only a clock that ran ahead can have taken so much: it counts as empty from now on.
+        if (fullAtMs > now + 2 * bucket.periodMs) await write(bucket, now + bucket.periodMs)
+        const retryAtMs = availableAtMs(bucket, Math.min(fullAtMs, now + 2 * bucket.periodMs), now, reserve)
         return { bucket, retryAtMs: Math.max(retryAtMs, now + 1) }
       }
       return undefined
@@ -102,6 +115,19 @@ export function rateLedger(quick: Kysely<Schema>, nowMs: () => number): StoredRa
       for (const bucket of buckets) await takeOne(bucket, nowMs(), Number.MAX_SAFE_INTEGER)
     },
     giveBack,
+    async refill(buckets) {
+      for (const bucket of buckets) await write(bucket, 0)
+    },
+    async emptyUntil(issuerKey, limit) {
+      const rows = await quick
+        .selectFrom('rate_buckets')
+        .select(['subject', 'full_at_ms', 'capacity', 'period_ms'])
+        .where('issuer_key', '=', issuerKey)
+        .where('limit_name', '=', limit)
+        .where('full_at_ms', '>', nowMs())
+        .execute()
+      return new Map(rows.map((row) => [row.subject, row.full_at_ms]))
+    },
     async empty(bucket, untilMs) {
       const row = rowOf(bucket, fullIfEmptyUntil(bucket, untilMs))
       await quick

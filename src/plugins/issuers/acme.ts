@@ -38,7 +38,7 @@ export function createAcmeIssuer(
     profile: settings.profile,
     limits: settings.limits,
     rates,
-    told: new Map(),
+    told: undefined,
   }
 
   async function advance(
@@ -132,11 +132,18 @@ async function settle(
     else if (step.do === 'waitUntilVisible' && !step.challenges.some((chosen) => solverOf(chosen)?.waitUntilVisible))
       progress = { ...progress, visible: true }
     else if (step.do === 'succeed') {
-      await run.place.rates.giveBack(progress.taken?.failures ?? [])
+      await giveBackAfterSuccess(run, progress)
       const chain = { chainPem: step.chainPem, alternatesPem: progress.alternatesPem ?? [] }
       return { outcome: 'done', chain: preferChain(settings, chain) }
     } else return saved()
   }
+}
+
+/** The names were validated: nothing failed, and what had failed before is over. */
+async function giveBackAfterSuccess({ place }: Run, { taken }: OrderProgress): Promise<void> {
+  const failures = taken?.failures ?? []
+  await place.rates.giveBack(failures.filter(({ limit }) => limit === 'failures'))
+  await place.rates.refill(failures.filter(({ limit }) => limit !== 'failures'))
 }
 
 /** The order was made, and the names that failed have failed; for the rest nothing was used. */

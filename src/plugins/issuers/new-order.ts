@@ -16,8 +16,8 @@ export type OrderPlace = {
   readonly profile: string | undefined
   readonly limits: RateLimits
   readonly rates: RateLedger
-  /** Names, and until when the CA said that there is nothing for them. */
-  readonly told: Map<string, number>
+  /** Names, and until when the CA said that there is nothing for them; read from the state once. */
+  told: Promise<Map<string, number>> | undefined
 }
 
 export type Placing = {
@@ -51,20 +51,20 @@ export async function placeOrder(placing: Placing, maybePlaced: boolean): Promis
   const replaces = await replacedCertificate(placing)
   const exempt = replaces !== undefined ? 'asked by the CA' : context.predecessorDer ? 'same names' : 'nothing'
   const buckets = bucketsOf(place.limits, place.issuerKey, account.accountUrl, grant.csr.identifiers, exempt)
-  refuseIfTold(placing)
+  await refuseIfTold(placing)
   await takeRates(placing, buckets)
   const profile = await offeredProfile(placing)
   const plain: NewOrder = {
     identifiers: grant.csr.identifiers,
     ...(profile === undefined ? {} : { profile }),
   }
-  const taken: TakenRates = { certificates: buckets.certificates, failures: [...buckets.failures.values()] }
+  const taken: TakenRates = { certificates: buckets.certificates, failures: buckets.failures }
   try {
     const order = await createWith(placing, plain, replaces)
     return { order, taken, note: `order made: ${order.url} (${order.status})` }
   } catch (error) {
     await place.rates.giveBack([...buckets.orders, ...taken.certificates, ...taken.failures])
-    throw noteRefusal(placing, asProblemError(error))
+    throw await noteRefusal(placing, asProblemError(error))
   }
 }
 
@@ -131,7 +131,7 @@ async function findLostOrder({ grant, account, transport, context }: Placing): P
 }
 
 async function takeRates({ place, context }: Placing, buckets: OrderBuckets): Promise<void> {
-  const wanted = [...buckets.orders, ...buckets.certificates, ...buckets.failures.values()]
+  const wanted = [...buckets.orders, ...buckets.certificates, ...buckets.failures]
   const short = await place.rates.take(wanted, context.canWait === true ? reserveForUrgent : 0)
   if (short === undefined) return
   const { limit, subject, capacity, periodMs } = short.bucket
@@ -151,23 +151,32 @@ function namesKey({ grant }: Placing): string {
 }
 
 /** What the CA said about these names holds until it said; others go on. */
-function refuseIfTold(placing: Placing): void {
-  const { place, context } = placing
-  const untilMs = place.told.get(namesKey(placing))
+async function refuseIfTold(placing: Placing): Promise<void> {
+  const { context } = placing
+  const told = await toldNames(placing)
+  const untilMs = told.get(namesKey(placing))
   if (untilMs === undefined) return
   if (untilMs > context.clock.nowMs()) {
     throw new ProblemError('rateLimited', 'the CA said that it takes no order for these names yet', {
       retry: { when: 'notBefore', atMs: untilMs },
     })
   }
-  place.told.delete(namesKey(placing))
+  told.delete(namesKey(placing))
 }
 
-function noteRefusal(placing: Placing, problem: ProblemError): ProblemError {
-  const { told } = placing.place
+function toldNames({ place }: Placing): Promise<Map<string, number>> {
+  place.told ??= place.rates.emptyUntil(place.issuerKey, 'told').then((known) => new Map(known))
+  return place.told
+}
+
+async function noteRefusal(placing: Placing, problem: ProblemError): Promise<ProblemError> {
+  const { place } = placing
   if (problem.code === 'rateLimited' && problem.retry.when === 'notBefore') {
+    const told = await toldNames(placing)
     if (told.size >= maxTold) told.clear()
     told.set(namesKey(placing), problem.retry.atMs)
+    const bucket = { issuerKey: place.issuerKey, limit: 'told', subject: namesKey(placing), capacity: 1, periodMs: 1 }
+    await place.rates.empty(bucket, problem.retry.atMs)
   }
   // RFC 8555 §7.3.6: what a CA says to a deactivated account. It is no fault of the host that asked.
   if (problem.code === 'unauthorized')

@@ -37,6 +37,12 @@ const knownLimits: Readonly<Record<string, RateLimits>> = {
   },
 }
 
+/**
+ * Let's Encrypt pauses a name for good after very many failures in a row, and lets it have one more a day. Long before
+ * that a name whose validation does not work is tried once a day; one success makes it as new.
+ */
+const failuresInARow = limit(20, 20 * dayMs)
+
 const limitOption = (what: string, letsEncrypt: string): Option<RateLimit | 'none'> => ({
   meaning: `how many ${what} the CA allows, as 300/3h or none (default: Let's Encrypt's ${letsEncrypt} there, none elsewhere)`,
   type: 'count/span',
@@ -80,8 +86,8 @@ export type OrderBuckets = {
   readonly orders: readonly RateBucket[]
   /** Only if a certificate comes of it. */
   readonly certificates: readonly RateBucket[]
-  /** Only if the name cannot be validated: by the name. */
-  readonly failures: ReadonlyMap<string, RateBucket>
+  /** Only if the name cannot be validated: those of one hour, and those in a row. */
+  readonly failures: readonly RateBucket[]
 }
 
 /**
@@ -100,17 +106,17 @@ export function bucketsOf(
   const names = [...new Set(identifiers.map(({ value }) => value))].sort()
   const domains = [...new Set(identifiers.map(registeredDomain))].sort()
   const bases = [...new Set(names.map((name) => name.replace(/^\*\./, '')))]
+  const inARow = limits.failures === undefined ? undefined : failuresInARow
   return {
     orders: exempt === 'nothing' ? bucket('orders', accountUrl, limits.orders) : [],
     certificates: [
       ...(exempt === 'nothing' ? domains.flatMap((domain) => bucket('domain', domain, limits.domain)) : []),
       ...(exempt === 'asked by the CA' ? [] : bucket('same-names', names.join(' '), limits.sameNames)),
     ],
-    failures: new Map(
-      bases.flatMap((name) =>
-        bucket('failures', name, limits.failures).map((one): [string, RateBucket] => [name, one]),
-      ),
-    ),
+    failures: bases.flatMap((name) => [
+      ...bucket('failures', name, limits.failures),
+      ...bucket('failures-in-a-row', name, inARow),
+    ]),
   }
 }
 
@@ -120,5 +126,6 @@ export const limitMeanings: Readonly<Record<string, string>> = {
   domain: 'certificates for the registered domain',
   'same-names': 'certificates for exactly these names',
   failures: 'failed validations of the name',
+  'failures-in-a-row': 'failed validations of the name in a row',
   told: 'orders for these names, as the CA itself says',
 }
