@@ -16,8 +16,8 @@ export type OrderPlace = {
   readonly profile: string | undefined
   readonly limits: RateLimits
   readonly rates: RateLedger
-  /** Names, and until when the CA said that there is nothing for them; read from the state once. */
-  told: Promise<Map<string, number>> | undefined
+  /** Names, and until when the CA said that there is nothing for them; as last read from the state. */
+  told: { readonly names: Promise<Map<string, number>>; readonly readAtMs: number } | undefined
 }
 
 export type Placing = {
@@ -38,6 +38,7 @@ const reserveForUrgent = 0.2
 const maxOrderPages = 5
 const maxOrdersLookedAt = 20
 const maxTold = 10_000
+const toldLifetimeMs = 60_000
 
 /**
  * RFC 8555 §7.4, with `replaces` (RFC 9773 §5) and the profile where the CA knows them, and within its rate limits.
@@ -164,9 +165,14 @@ async function refuseIfTold(placing: Placing): Promise<void> {
   told.delete(namesKey(placing))
 }
 
-function toldNames({ place }: Placing): Promise<Map<string, number>> {
-  place.told ??= place.rates.emptyUntil(place.issuerKey, 'told').then((known) => new Map(known))
-  return place.told
+/** Read again now and then: other servers on this state are told things, too. */
+function toldNames({ place, context }: Placing): Promise<Map<string, number>> {
+  const nowMs = context.clock.nowMs()
+  if (place.told === undefined || Math.abs(nowMs - place.told.readAtMs) > toldLifetimeMs) {
+    const names = place.rates.emptyUntil(place.issuerKey, 'told').then((known) => new Map(known))
+    place.told = { names, readAtMs: nowMs }
+  }
+  return place.told.names
 }
 
 async function noteRefusal(placing: Placing, problem: ProblemError): Promise<ProblemError> {
