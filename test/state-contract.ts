@@ -408,8 +408,8 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     const answers = await Promise.all(Array.from({ length: 8 }, (_, i) => take(i)))
     assert.equal(answers.filter((short) => short === undefined).length, 3)
     const short = answers.find((one) => one !== undefined)
-    assert.deepEqual([short?.bucket.limit, short?.retryAtMs], ['orders', nowMs + 1000])
-    atMs += 999
+    assert.deepEqual([short?.bucket.limit, short?.retryAtMs], ['orders', nowMs + 1250], 'an interval and a little')
+    atMs += 1249
     assert.ok(await take(0))
     atMs += 1
     assert.equal(await take(1), undefined)
@@ -431,7 +431,7 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     await using world = await makeWorld()
     const { rates } = await world.open()
     await rates.charge(Array.from({ length: 5 }, () => bucket('failures')))
-    assert.equal((await rates.take([bucket('failures')], 0))?.retryAtMs, nowMs + 3000, 'two more than there were')
+    assert.equal((await rates.take([bucket('failures')], 0))?.retryAtMs, nowMs + 3750, 'two more than there were')
     await rates.giveBack([bucket('failures'), bucket('failures'), bucket('failures')])
     assert.equal(await rates.take([bucket('failures')], 0), undefined)
     await rates.empty(bucket('told', 1000), nowMs + 60_000)

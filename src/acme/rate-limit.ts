@@ -15,9 +15,15 @@ export type RateBucket = {
 /** When a bucket will be full again, as milliseconds since 1970; one in the past is full. */
 export type FullAtMs = number
 
-/** How long it takes until one more is there. */
+const longestSlackMs = 2000
+
+/**
+ * How long it takes until one more is there: a little longer than at the CA. It counts when a request arrives and we
+ * before it leaves, so that two that we took one after the other may arrive closer together.
+ */
 export function intervalMs({ capacity, periodMs }: RateBucket): number {
-  return Math.ceil(periodMs / capacity)
+  const theirsMs = Math.ceil(periodMs / capacity)
+  return theirsMs + Math.min(longestSlackMs, Math.floor(theirsMs / 4))
 }
 
 /** @returns when the bucket will be full after one more was taken */
@@ -35,7 +41,7 @@ export function latestFullAtMs(bucket: RateBucket, nowMs: number, reserve: numbe
 
 /** When can one be taken? Not after `nowMs`: at once. */
 export function availableAtMs(bucket: RateBucket, fullAtMs: FullAtMs, nowMs: number, reserve: number): number {
-  return nowMs + fullAfterOne(bucket, fullAtMs, nowMs) - latestFullAtMs(bucket, nowMs, reserve)
+  return nowMs + fullAtMs + intervalMs(bucket) - latestFullAtMs(bucket, nowMs, reserve)
 }
 
 /** How many could be taken now. */

@@ -103,10 +103,11 @@ export function rateLedger(quick: Kysely<Schema>, nowMs: () => number): StoredRa
           continue
         }
         await giveBack(taken)
-        const fullAtMs = await read(bucket)
+        const known = await read(bucket)
         // Only a clock that ran ahead can have taken so much: it counts as empty from now on.
-        if (fullAtMs > now + 2 * bucket.periodMs) await write(bucket, now + bucket.periodMs)
-        const retryAtMs = availableAtMs(bucket, Math.min(fullAtMs, now + 2 * bucket.periodMs), now, reserve)
+        const fullAtMs = known > now + 3 * bucket.periodMs ? now + bucket.periodMs : known
+        if (fullAtMs !== known) await write(bucket, fullAtMs)
+        const retryAtMs = availableAtMs(bucket, fullAtMs, now, reserve)
         return { bucket, retryAtMs: Math.max(retryAtMs, now + 1) }
       }
       return undefined

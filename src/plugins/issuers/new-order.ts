@@ -64,8 +64,11 @@ export async function placeOrder(placing: Placing, maybePlaced: boolean): Promis
     const order = await createWith(placing, plain, replaces)
     return { order, taken, note: `order made: ${order.url} (${order.status})` }
   } catch (error) {
-    await place.rates.giveBack([...buckets.orders, ...taken.certificates, ...taken.failures])
-    throw await noteRefusal(placing, asProblemError(error))
+    const problem = asProblemError(error)
+    // A CA that says that there is nothing left knows better than our ledger.
+    const unused = problem.code === 'rateLimited' ? [] : [...buckets.orders, ...taken.certificates]
+    await place.rates.giveBack([...unused, ...taken.failures])
+    throw await noteRefusal(placing, problem)
   }
 }
 
