@@ -1,12 +1,12 @@
 import type { Config } from './config/config.ts'
 import { createHousekeeping } from './housekeeping.ts'
-import { type InstallationParts, openInstallation } from './installation.ts'
+import { type Installation, type InstallationParts, openInstallation } from './installation.ts'
 import { createAbandonment } from './issuance/abandonment.ts'
-import { createIssuance } from './issuance/issue.ts'
+import { createIssuance, type Issuance } from './issuance/issue.ts'
 import type { Outages } from './issuance/records.ts'
 import { createRenewals } from './issuance/renewals.ts'
-import { createListenerSet } from './listener-set.ts'
-import { releaseDeadHolders } from './order-holder.ts'
+import { createListenerSet, type ListenerSet } from './listener-set.ts'
+import { isAlive, releaseDeadHolders } from './order-holder.ts'
 import type { IssuanceEvent, PluginContext } from './plugin-api.ts'
 import { createResponder } from './responder/responder.ts'
 import { createRuntime, type Runtime } from './runtime.ts'
@@ -38,15 +38,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   let runtime = await createRuntime(config, setupFor)
   const former: Runtime[] = []
   await releaseDeadHolders(state.orders, holder, isAlive)
-  const issuance = createIssuance({
-    orders: state.orders,
-    register: state.register,
-    outages: state.outages,
-    blockedKeys: { has: (publicKeyHash) => state.register.isKeyBlocked(publicKeyHash) },
-    holder,
-    context,
-    repeat,
-  })
+  const issuance = createIssuanceOver(installation)
   const tell = (event: IssuanceEvent) => setImmediate(() => void runtime.notify(event))
   const renewals = createRenewals({
     issuance,
@@ -71,12 +63,8 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     makeRequestId: installation.makeId,
     tell,
   })
-  const responder = createResponder(
-    (question) => state.answers.find(question, clock.nowMs()),
-    (error) => parts.log.error('answers cannot be looked up', { error }),
-  )
   const mgmt = createListenerSet(door, mgmtLimits, parts.log)
-  const responders = createListenerSet(responder, responderLimits, parts.log)
+  const responders = createResponders(installation)
   // Undone in reverse: the doors close, then what still runs is told to stop, then the parts go.
   stack.defer(async () => {
     for (const one of [runtime, ...former]) await one[Symbol.asyncDispose]()
@@ -135,6 +123,28 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   }
 }
 
+/** What orders, for the server and for a command that does it alone. */
+export function createIssuanceOver({ state, context, holder }: Installation): Issuance {
+  return createIssuance({
+    orders: state.orders,
+    register: state.register,
+    outages: state.outages,
+    blockedKeys: { has: (publicKeyHash) => state.register.isKeyBlocked(publicKeyHash) },
+    holder,
+    context,
+    repeat,
+  })
+}
+
+/** What answers the CA's questions about names; it listens where it is told to. */
+export function createResponders({ state, context: { clock, log } }: Installation): ListenerSet {
+  const responder = createResponder(
+    (question) => state.answers.find(question, clock.nowMs()),
+    (error) => log.error('answers cannot be looked up', { error }),
+  )
+  return createListenerSet(responder, responderLimits, log)
+}
+
 /** In the background: a CA that is down now may be up when it is needed. */
 async function prepareIssuers(runtime: Runtime, outages: Outages, context: PluginContext): Promise<void> {
   const needed = new Set(runtime.config.blocks.map(({ issuer }) => issuer))
@@ -154,13 +164,4 @@ function repeat(everyMs: number, act: () => void): Disposable {
   const timer = setInterval(act, everyMs)
   timer.unref()
   return { [Symbol.dispose]: () => clearInterval(timer) }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
-  }
 }

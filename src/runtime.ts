@@ -3,7 +3,6 @@ import type { Chosen, Config } from './config/config.ts'
 import type { IssueRequest, Means } from './issuance/issue.ts'
 import type { StoredRequest } from './issuance/renewals.ts'
 import type {
-  AccountKey,
   CertificateStorage,
   ChallengeSolver,
   Credential,
@@ -29,6 +28,7 @@ export interface Runtime extends AsyncDisposable {
   readonly rules: SignRules
   readonly issuers: ReadonlyMap<string, Issuer>
   readonly solvers: ReadonlyMap<string, ChallengeSolver>
+  readonly storages: ReadonlyMap<string, CertificateStorage>
   readonly mgmtListeners: readonly string[]
   readonly responderListeners: readonly string[]
   /** What today's configuration makes of a request that was made before. @throws ProblemError when it may not be */
@@ -43,6 +43,7 @@ export type SetupFor = (section: string, parts: Pick<PluginSetup, 'openAccountKe
 /** @throws Error naming the section whose plugin could not be made */
 export async function createRuntime(config: Config, setupFor: SetupFor): Promise<Runtime> {
   await using made = new AsyncDisposableStack()
+  const openAccountKey = createKeyOpener(config, setupFor)
   const make = async <K extends PluginKind>(kind: string, chosen: Chosen<K>): Promise<PluginKinds[K]> => {
     const setup = setupFor(chosen.name, { openAccountKey })
     try {
@@ -55,15 +56,6 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
         { cause: error },
       )
     }
-  }
-
-  async function openAccountKey(location: string): Promise<AccountKey> {
-    const [scheme = '', ...rest] = location.includes(':') ? location.split(':') : ['file', location]
-    const plugin = config.accountKeys.findLast(({ name }) => name === scheme)
-    const known = config.accountKeys.map(({ name }) => `${name}:`).join(', ')
-    if (plugin === undefined) throw new Error(`key = ${location}: no such kind of key; known are ${known}`)
-    const options = { location: plugin.options.location?.parse(rest.join(':')) }
-    return plugin.create(options as never, setupFor('account key', { openAccountKey }))
   }
 
   const all = async <K extends PluginKind>(
@@ -93,6 +85,7 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
     config,
     issuers,
     solvers,
+    storages,
     rules: {
       maxBodyBytes: config.mgmt['max-size'],
       trustedProxies: addressRanges(config.mgmt['trusted-proxy']),
@@ -104,6 +97,21 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
     requestOf: (stored) => requestOf(stored, blocks, means),
     notify: (event) => notifyAll(event, notifiers, (name) => setupFor(name, { openAccountKey })),
     [Symbol.asyncDispose]: () => disposables.disposeAsync(),
+  }
+}
+
+/** Opens account keys as `NAME:location` says. */
+export function createKeyOpener(
+  { accountKeys }: Pick<Config, 'accountKeys'>,
+  setupFor: SetupFor,
+): PluginSetup['openAccountKey'] {
+  return async function openAccountKey(location) {
+    const [scheme = '', ...rest] = location.includes(':') ? location.split(':') : ['file', location]
+    const plugin = accountKeys.findLast(({ name }) => name === scheme)
+    const known = accountKeys.map(({ name }) => `${name}:`).join(', ')
+    if (plugin === undefined) throw new Error(`key = ${location}: no such kind of key; known are ${known}`)
+    const options = { location: plugin.options.location?.parse(rest.join(':')) }
+    return plugin.create(options as never, setupFor('account key', { openAccountKey }))
   }
 }
 

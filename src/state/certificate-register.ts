@@ -5,10 +5,19 @@ import { type RenewalPlan, wakeAtMs } from '../issuance/renewal-plan.ts'
 import { decodePosted, encodePosted, readNames } from './order-records.ts'
 import type { Schema } from './schema.ts'
 
+/** An entry with when it is looked at next; undefined: nothing is to be done for it. */
+export type StoredEntry = RegisterEntry & { readonly wakeAtMs: number | undefined }
+
 /** The register, with what the command line asks of it. */
 export type StoredRegister = CertificateRegister & {
   /** The nearest end first. */
   list(max: number): Promise<RegisterEntry[]>
+  /** The same in parts: what comes after this one. */
+  page(after: Pick<RegisterEntry, 'id' | 'notAfterMs'> | undefined, max: number): Promise<StoredEntry[]>
+  /** By one of the names, or by how the id or the serial begins (hexadecimal). */
+  search(wish: { readonly name: string } | { readonly hexPrefix: string }, max: number): Promise<StoredEntry[]>
+  /** The operator wants it renewed now, whatever failed before. false: it is not in the register. */
+  askRenewal(id: string, nowMs: number): Promise<boolean>
   revoke(id: string, nowMs: number): Promise<void>
   blockKey(publicKeyHash: string, reason: string, nowMs: number): Promise<void>
   isKeyBlocked(publicKeyHash: string): Promise<boolean>
@@ -99,6 +108,47 @@ export function certificateRegister(quick: Kysely<Schema>): StoredRegister {
         .execute()
       return rows.map(entryOf)
     },
+    async page(after, max) {
+      let query = quick.selectFrom('register').selectAll()
+      if (after !== undefined) {
+        query = query.where((eb) =>
+          eb.or([
+            eb('not_after_ms', '>', after.notAfterMs),
+            eb.and([eb('not_after_ms', '=', after.notAfterMs), eb('id', '>', after.id)]),
+          ]),
+        )
+      }
+      return (await query.orderBy('not_after_ms').orderBy('id').limit(max).execute()).map(storedEntryOf)
+    },
+    async search(wish, max) {
+      const query = quick.selectFrom('register').selectAll().orderBy('not_after_ms').orderBy('id')
+      if ('name' in wish) {
+        // `_` and `%` match too much here: what is left is compared below.
+        const rows = await query.where('names_json', 'like', `%${JSON.stringify(wish.name)}%`).execute()
+        return rows
+          .map(storedEntryOf)
+          .filter(({ names }) => names.includes(wish.name))
+          .slice(0, max)
+      }
+      if (!/^[0-9a-f]+$/i.test(wish.hexPrefix)) return []
+      const [id, serial] = [wish.hexPrefix.toLowerCase(), wish.hexPrefix.toUpperCase()]
+      const rows = await query
+        .where((eb) => eb.or([eb('id', 'like', `${id}%`), eb('serial', 'like', `${serial}%`)]))
+        .limit(max)
+        .execute()
+      return rows.map(storedEntryOf)
+    },
+    async askRenewal(id, nowMs) {
+      const row = await quick.selectFrom('register').select('plan_json').where('id', '=', id).executeTakeFirst()
+      if (row === undefined) return false
+      const plan: RenewalPlan = { ...(JSON.parse(row.plan_json) as RenewalPlan), asked: true, retryAtMs: 0 }
+      await quick
+        .updateTable('register')
+        .set({ plan_json: JSON.stringify(plan), wake_at_ms: nowMs, last_error: null })
+        .where('id', '=', id)
+        .execute()
+      return true
+    },
     async revoke(id, nowMs) {
       await quick.updateTable('register').set({ revoked_at_ms: nowMs, wake_at_ms: null }).where('id', '=', id).execute()
     },
@@ -166,6 +216,10 @@ function rowOf(entry: RegisterEntry): Selectable<Schema['register']> {
     wake_at_ms: Math.round(wakeAtMs(entry.plan, entry.notAfterMs)),
     last_error: entry.lastError ?? null,
   }
+}
+
+function storedEntryOf(row: Selectable<Schema['register']>): StoredEntry {
+  return { ...entryOf(row), wakeAtMs: row.wake_at_ms ?? undefined }
 }
 
 function entryOf(row: Selectable<Schema['register']>): RegisterEntry {

@@ -18,48 +18,77 @@ export type OrderStory = {
   readonly steps: readonly OrderStep[]
 }
 
+/** Which stories; all that is given must hold. */
+export type StoryWish = {
+  readonly failed?: boolean
+  /** How the id of the need begins (hexadecimal). */
+  readonly needPrefix?: string
+  readonly orderUrl?: string
+  readonly name?: string
+  /** Of the certificate that came of it. */
+  readonly serial?: string
+}
+
 export type OrderStories = {
   /** The newest first. */
-  list(max: number): Promise<OrderStory[]>
+  list(max: number, wish?: StoryWish): Promise<OrderStory[]>
   removeOlder(beforeMs: number): Promise<void>
 }
 
 export function orderStories(quick: Kysely<Schema>): OrderStories {
+  async function listCurrent(max: number, wish: StoryWish): Promise<OrderStory[]> {
+    if (wish.failed === true || wish.serial !== undefined) return []
+    let query = quick.selectFrom('orders').selectAll().orderBy('began_at_ms', 'desc')
+    if (wish.needPrefix !== undefined) query = query.where('need', 'like', `${hexOnly(wish.needPrefix)}%`)
+    if (wish.orderUrl !== undefined) query = query.where('order_url', '=', wish.orderUrl)
+    if (wish.name !== undefined) query = query.where('names_json', 'like', likeName(wish.name))
+    return (await query.limit(max).execute()).map((row) => ({
+      ...partsOf(row),
+      finishedAtMs: undefined,
+      status: row.holder === null ? 'waiting' : 'in progress',
+      serial: undefined,
+      reason: undefined,
+    }))
+  }
+
+  async function listFinished(max: number, wish: StoryWish): Promise<OrderStory[]> {
+    let query = quick.selectFrom('order_stories').selectAll().orderBy('finished_at_ms', 'desc')
+    if (wish.failed === true) query = query.where('outcome', '=', 'failed')
+    if (wish.serial !== undefined) query = query.where('serial', '=', wish.serial)
+    if (wish.needPrefix !== undefined) query = query.where('need', 'like', `${hexOnly(wish.needPrefix)}%`)
+    if (wish.orderUrl !== undefined) query = query.where('order_url', '=', wish.orderUrl)
+    if (wish.name !== undefined) query = query.where('names_json', 'like', likeName(wish.name))
+    return (await query.limit(max).execute()).map((row) => ({
+      ...partsOf(row),
+      finishedAtMs: row.finished_at_ms,
+      status: row.outcome === 'issued' || row.outcome === 'abandoned' ? row.outcome : 'failed',
+      serial: row.serial ?? undefined,
+      reason: row.reason ?? undefined,
+    }))
+  }
+
   return {
-    async list(max) {
-      const current = await quick.selectFrom('orders').selectAll().orderBy('began_at_ms', 'desc').limit(max).execute()
-      const over = await quick
-        .selectFrom('order_stories')
-        .selectAll()
-        .orderBy('finished_at_ms', 'desc')
-        .limit(max)
-        .execute()
-      const stories = [
-        ...current.map(
-          (row): OrderStory => ({
-            ...partsOf(row),
-            finishedAtMs: undefined,
-            status: row.holder === null ? 'waiting' : 'in progress',
-            serial: undefined,
-            reason: undefined,
-          }),
-        ),
-        ...over.map(
-          (row): OrderStory => ({
-            ...partsOf(row),
-            finishedAtMs: row.finished_at_ms,
-            status: row.outcome === 'issued' || row.outcome === 'abandoned' ? row.outcome : 'failed',
-            serial: row.serial ?? undefined,
-            reason: row.reason ?? undefined,
-          }),
-        ),
-      ]
-      return stories.sort((left, right) => right.beganAtMs - left.beganAtMs).slice(0, max)
+    async list(max, wish = {}) {
+      const stories = [...(await listCurrent(max, wish)), ...(await listFinished(max, wish))]
+      return stories
+        .filter(({ names }) => wish.name === undefined || names.includes(wish.name))
+        .sort((left, right) => right.beganAtMs - left.beganAtMs)
+        .slice(0, max)
     },
     async removeOlder(beforeMs) {
       await quick.deleteFrom('order_stories').where('finished_at_ms', '<', beforeMs).execute()
     },
   }
+}
+
+/** Finds a little too much, because `_` and `%` match others. */
+function likeName(name: string): string {
+  return `%${JSON.stringify(name)}%`
+}
+
+/** What is not hexadecimal begins no id. */
+function hexOnly(prefix: string): string {
+  return /^[0-9a-f]+$/i.test(prefix) ? prefix.toLowerCase() : 'no such id'
 }
 
 type CommonRow = Pick<

@@ -39,9 +39,14 @@ export const fileStorage: Plugin<'storage', typeof options> = {
       ...(renewWithinMs === undefined ? {} : { renewWithinMs }),
       find: (request, context) => findChain(directory, request, context),
       keep: (request, chainPem) => keepChain(directory, request, chainPem),
-      forget: (request) => rm(join(folderOf(directory, request.postedBytes), 'cert.pem'), { force: true }),
+      forget: (request) => rm(chainFileOf(directory, request.postedBytes), { force: true }),
     }
   },
+}
+
+/** Where the chain for a request is kept. */
+export function chainFileOf(directory: string, postedBytes: Uint8Array): string {
+  return join(folderOf(directory, postedBytes), 'cert.pem')
 }
 
 function folderOf(directory: string, postedBytes: Uint8Array): string {
