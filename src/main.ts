@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander'
+import { UsageError } from './cli/usage-error.ts'
 import { version } from './version.ts'
 
 /** Each command is loaded when it is called: `--version` must not wait for a server's libraries. */
@@ -6,6 +7,11 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./cli/serve.ts')).serveCommand(),
   demo: async () => (await import('./cli/demo.ts')).demoCommand(),
   register: async () => (await import('./cli/register.ts')).registerCommand('register'),
+  account: async () => (await import('./cli/account.ts')).accountCommand(),
+  certs: async () => (await import('./cli/certs.ts')).certsCommand(),
+  orders: async () => (await import('./cli/orders.ts')).ordersCommand(),
+  plan: async () => (await import('./cli/plan.ts')).planCommand(),
+  limits: async () => (await import('./cli/limits.ts')).limitsCommand(),
   'check-config': async () => (await import('./cli/check-config.ts')).checkConfigCommand(),
   'config-reference': async () => (await import('./cli/config-reference.ts')).configReferenceCommand(),
 }
@@ -20,6 +26,7 @@ Examples:
   acmems demo                          see the main job done, on this machine alone
   acmems check-config /etc/acmems.ini  say what a configuration means
   acmems serve /etc/acmems.ini         run the server
+  acmems certs list /etc/acmems.ini    say what was issued, and when it is renewed
 
 Exit codes: 0 done, 1 it failed, 2 it was called wrongly`
 
@@ -34,9 +41,18 @@ async function main(argv: readonly string[]): Promise<void> {
   const [first = ''] = argv
   const called = commands[first] ?? hiddenCommands[first]
   const needed = called !== undefined ? [called] : ['-V', '--version'].includes(first) ? [] : Object.values(commands)
-  for (const load of needed)
-    program.addCommand((await load()).copyInheritedSettings(program).showHelpAfterError('(try --help)'))
+  for (const load of needed) {
+    const command = await load()
+    inheritSettings(command, program)
+    program.addCommand(command)
+  }
   await program.parseAsync(argv, { from: 'user' })
+}
+
+/** A command's own commands, too: each on its own would end the process itself. */
+function inheritSettings(command: Command, parent: Command): void {
+  command.copyInheritedSettings(parent).showHelpAfterError('(try --help)')
+  for (const inner of command.commands) inheritSettings(inner, command)
 }
 
 try {
@@ -46,6 +62,6 @@ try {
     process.exitCode = error.exitCode === 0 ? 0 : 2
   } else {
     process.stderr.write(`acmems: ${error instanceof Error ? error.message : String(error)}\n`)
-    process.exitCode = 1
+    process.exitCode = error instanceof UsageError ? 2 : 1
   }
 }
