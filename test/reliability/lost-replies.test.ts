@@ -1,0 +1,4 @@
+import { lostReplies } from './lost-replies.ts'
+import { testScenarios } from './scenario.ts'
+
+testScenarios(lostReplies)

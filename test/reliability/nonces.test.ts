@@ -1,0 +1,4 @@
+import { nonces } from './nonces.ts'
+import { testScenarios } from './scenario.ts'
+
+testScenarios(nonces)
