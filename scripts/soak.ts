@@ -1,0 +1,77 @@
+// npm run soak -- --runs 200 --seed 7: kills the server with SIGKILL on its way to a certificate, again and again, and
+// looks whether anything was lost, doubled or left behind. A real CA and a real DNS server, all on this machine.
+import { parseArgs } from 'node:util'
+import { type CampaignOptions, runCampaign, summarize } from '../test/crash/campaign.ts'
+import { formatPlan, parsePlan } from '../test/crash/crash-plan.ts'
+
+const help = `Usage: npm run soak -- [OPTION...]
+
+  --runs NUMBER    so many runs with points by chance (default 200)
+  --seed NUMBER    the same number, the same points (default 7)
+  --every          every point of a crash once, instead of points by chance
+  --plan PLAN      this run only, as a violation printed it; again for more
+  --parallel N     runs at once (default 4)
+  --json           every run as a line of JSON on the standard output, and no table
+
+Exit codes: 0 nothing was lost, doubled or left behind; 1 something was; 2 it was called wrongly.
+`
+
+function readArguments(): { options: CampaignOptions; json: boolean } | undefined {
+  const { values } = parseArgs({
+    options: {
+      runs: { type: 'string', default: '200' },
+      seed: { type: 'string', default: '7' },
+      parallel: { type: 'string', default: '4' },
+      plan: { type: 'string', multiple: true },
+      every: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false, short: 'h' },
+    },
+  })
+  if (values.help) return undefined
+  const numberOf = (name: 'runs' | 'seed' | 'parallel') => {
+    if (!/^\d{1,9}$/.test(values[name])) throw new Error(`--${name} ${values[name]} is no number`)
+    return Number(values[name])
+  }
+  const byChance = { runs: numberOf('runs'), seed: numberOf('seed') }
+  const plans = values.plan?.map(parsePlan) ?? (values.every ? 'every point' : byChance)
+  return { options: { plans, parallel: Math.max(1, numberOf('parallel')) }, json: values.json }
+}
+
+async function main(): Promise<number> {
+  let wanted: ReturnType<typeof readArguments>
+  try {
+    wanted = readArguments()
+  } catch (error) {
+    process.stderr.write(`soak: ${error instanceof Error ? error.message : String(error)}\n\n${help}`)
+    return 2
+  }
+  if (wanted === undefined) {
+    process.stdout.write(help)
+    return 0
+  }
+  const { options, json } = wanted
+  const startedAtMs = performance.now()
+  let bad = 0
+  const campaign = await runCampaign({
+    ...options,
+    onResult(result, done, total) {
+      const plan = formatPlan(result.plan)
+      if (json) process.stdout.write(`${JSON.stringify({ ...result, plan, points: undefined })}\n`)
+      for (const violation of result.violations) {
+        bad += 1
+        process.stderr.write(`VIOLATION ${violation}\n  again: npm run soak -- --plan '${plan}'\n`)
+      }
+      if (done % 10 === 0 || done === total) {
+        const seconds = Math.round((performance.now() - startedAtMs) / 1000)
+        process.stderr.write(`${done} of ${total} runs, ${bad} violations, ${seconds} s\n`)
+      }
+    },
+  })
+  for (const violation of campaign.violations) process.stderr.write(`VIOLATION ${violation}\n`)
+  if (!json) process.stdout.write(`\n${summarize(campaign).join('\n')}\n`)
+  if (typeof options.plans === 'object' && 'runs' in options.plans) process.stderr.write(`seed ${options.plans.seed}\n`)
+  return bad + campaign.violations.length === 0 ? 0 : 1
+}
+
+process.exitCode = await main()
