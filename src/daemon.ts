@@ -1,14 +1,16 @@
 import type { Config } from './config/config.ts'
 import { createHousekeeping } from './housekeeping.ts'
+import { openListener } from './http/listener.ts'
 import { type Installation, type InstallationParts, openInstallation } from './installation.ts'
 import { createAbandonment } from './issuance/abandonment.ts'
 import { createIssuance, type Issuance } from './issuance/issue.ts'
 import type { Outages } from './issuance/records.ts'
 import { createRenewals } from './issuance/renewals.ts'
-import { createListenerSet, type ListenerSet } from './listener-set.ts'
+import { createListenerSet } from './listener-set.ts'
 import { isAlive, releaseDeadHolders } from './order-holder.ts'
 import type { IssuanceEvent, PluginContext } from './plugin-api.ts'
-import { createResponder } from './responder/responder.ts'
+import type { ResponderAddresses } from './responder-addresses.ts'
+import { createResponders } from './responders.ts'
 import { createRuntime, type Runtime } from './runtime.ts'
 import { createSignDoor } from './sign/sign-door.ts'
 
@@ -16,7 +18,7 @@ import { createSignDoor } from './sign/sign-door.ts'
 export interface Daemon extends AsyncDisposable {
   /** Where the doors are open, with the ports really taken. */
   readonly mgmtAddresses: readonly string[]
-  readonly responderAddresses: readonly string[]
+  readonly responderAddresses: ResponderAddresses
   /** Takes a new configuration. @throws Error when it cannot be had; the old one then goes on */
   reload(config: Config): Promise<void>
 }
@@ -25,7 +27,6 @@ export type DaemonParts = InstallationParts
 
 const stopGraceMs = 10_000
 const mgmtLimits = { maxConnections: 2000, requestTimeoutMs: 9000 }
-const responderLimits = { maxConnections: 500, requestTimeoutMs: 5000 }
 
 /** The composition root: the only place that sees every part. @throws Error when the server cannot start */
 export async function startDaemon(config: Config, parts: DaemonParts): Promise<Daemon> {
@@ -63,7 +64,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     makeRequestId: installation.makeId,
     tell,
   })
-  const mgmt = createListenerSet(door, mgmtLimits, parts.log)
+  const mgmt = createListenerSet((address) => openListener(address, door, mgmtLimits), parts.log)
   const responders = createResponders(installation)
   // Undone in reverse: the doors close, then what still runs is told to stop, then the parts go.
   stack.defer(async () => {
@@ -72,9 +73,9 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   let renewing: Promise<void> | undefined
   stack.defer(() => renewing)
   stack.defer(() => stopping.abort(new Error('the server is stopping')))
-  stack.defer(() => responders.close(0))
+  stack.defer(() => responders.close())
   stack.defer(() => mgmt.close(stopGraceMs))
-  await responders.change(runtime.responderListeners)
+  await responders.change(runtime.responderAddresses)
   await mgmt.change(runtime.mgmtListeners)
   await prepareIssuers(runtime, state.outages, context)
   stack.use(await createHousekeeping(state, holder, context, repeat))
@@ -83,10 +84,10 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   async function change(next: Config): Promise<void> {
     const fresh = await createRuntime(next, setupFor)
     try {
-      await responders.change(fresh.responderListeners)
+      await responders.change(fresh.responderAddresses)
       await mgmt.change(fresh.mgmtListeners)
     } catch (error) {
-      await responders.change(runtime.responderListeners)
+      await responders.change(runtime.responderAddresses)
       await fresh[Symbol.asyncDispose]()
       throw error
     }
@@ -116,7 +117,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
       return mgmt.listeners.map(({ boundAddress }) => boundAddress)
     },
     get responderAddresses() {
-      return responders.listeners.map(({ boundAddress }) => boundAddress)
+      return responders.addresses
     },
     reload,
     [Symbol.asyncDispose]: () => disposables.disposeAsync(),
@@ -134,15 +135,6 @@ export function createIssuanceOver({ state, context, holder }: Installation): Is
     context,
     repeat,
   })
-}
-
-/** What answers the CA's questions about names; it listens where it is told to. */
-export function createResponders({ state, context: { clock, log } }: Installation): ListenerSet {
-  const responder = createResponder(
-    (question) => state.answers.find(question, clock.nowMs()),
-    (error) => log.error('answers cannot be looked up', { error }),
-  )
-  return createListenerSet(responder, responderLimits, log)
 }
 
 /** In the background: a CA that is down now may be up when it is needed. */

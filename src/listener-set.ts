@@ -1,16 +1,18 @@
-import type { RequestListener } from 'node:http'
-import { type Listener, type ListenerLimits, openListener } from './http/listener.ts'
+import type { Listener } from './http/listener.ts'
 import type { Logger } from './plugin-api.ts'
 
 /** The open listeners of one kind; a change opens what is new before it closes what is gone. */
 export interface ListenerSet {
   readonly listeners: readonly Listener[]
+  /** As they were asked for. */
+  readonly addresses: readonly string[]
   /** @throws Error when an address cannot be had; everything is then as before */
   change(addresses: readonly string[]): Promise<void>
   close(graceMs: number): Promise<void>
 }
 
-export function createListenerSet(handle: RequestListener, limits: ListenerLimits, log: Logger): ListenerSet {
+/** @param openAt opens one listener. @throws Error that says why it cannot */
+export function createListenerSet(openAt: (address: string) => Promise<Listener>, log: Logger): ListenerSet {
   const open = new Map<string, Listener>()
 
   async function openNew(addresses: readonly string[]): Promise<Map<string, Listener>> {
@@ -19,7 +21,7 @@ export function createListenerSet(handle: RequestListener, limits: ListenerLimit
     for (const address of addresses) {
       if (open.has(address) || opened.has(address)) continue
       try {
-        opened.set(address, await openListener(address, handle, limits))
+        opened.set(address, await openAt(address))
       } catch (error) {
         // Defaults name an IPv6 address beside an IPv4 one; a machine without IPv6 is no reason not to start.
         if (!isMissingIpv6(address, error)) {
@@ -37,6 +39,9 @@ export function createListenerSet(handle: RequestListener, limits: ListenerLimit
   return {
     get listeners() {
       return [...open.values()]
+    },
+    get addresses() {
+      return [...open.keys()]
     },
     async change(addresses) {
       const opened = await openNew(addresses)

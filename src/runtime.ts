@@ -19,6 +19,7 @@ import { createDns01Solver } from './plugins/challenges/dns01.ts'
 import { authorize } from './policy/authorize.ts'
 import type { Block } from './policy/block.ts'
 import { coversName } from './policy/name-pattern.ts'
+import { type ResponderAddresses, responderAddressesOf } from './responder-addresses.ts'
 import type { SignRules } from './sign/sign-door.ts'
 import { parseCsrPem } from './x509/csr.ts'
 
@@ -30,7 +31,7 @@ export interface Runtime extends AsyncDisposable {
   readonly solvers: ReadonlyMap<string, ChallengeSolver>
   readonly storages: ReadonlyMap<string, CertificateStorage>
   readonly mgmtListeners: readonly string[]
-  readonly responderListeners: readonly string[]
+  readonly responderAddresses: ResponderAddresses
   /** What today's configuration makes of a request that was made before. @throws ProblemError when it may not be */
   requestOf(stored: StoredRequest): IssueRequest
   /** Tells every notifier; a failure is logged. */
@@ -93,7 +94,7 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
       meansOf: means,
     },
     mgmtListeners: config.mgmt.listener,
-    responderListeners: [...new Set([...solvers.values()].flatMap((solver) => solver.responderListeners ?? []))],
+    responderAddresses: responderAddressesOf(solvers.values()),
     requestOf: (stored) => requestOf(stored, blocks, means),
     notify: (event) => notifyAll(event, notifiers, (name) => setupFor(name, { openAccountKey })),
     [Symbol.asyncDispose]: () => disposables.disposeAsync(),

@@ -10,12 +10,13 @@ const maxAtOnce = 4
 /** Renews without a server: answers the CA's questions itself for as long as it takes. */
 export async function renewHere(desk: Desk, entries: readonly StoredEntry[], tell: TellProgress): Promise<Renewal[]> {
   const { state, clock, context, holder } = desk
-  const { createIssuanceOver, createResponders } = await import('../daemon.ts')
+  const { createIssuanceOver } = await import('../daemon.ts')
+  const { createResponders } = await import('../responders.ts')
   const runtime = await desk.openRuntime()
   await releaseDeadHolders(state.orders, holder, isAlive)
   const issuance = createIssuanceOver(desk)
   const responders = createResponders(desk)
-  await responders.change(runtime.responderListeners)
+  await responders.change(runtime.responderAddresses)
   try {
     const waiting = [...entries]
     const done: Renewal[] = []
@@ -25,7 +26,7 @@ export async function renewHere(desk: Desk, entries: readonly StoredEntry[], tel
     await Promise.all(Array.from({ length: maxAtOnce }, work))
     return done
   } finally {
-    await responders.close(0)
+    await responders.close()
   }
 
   async function renew(entry: StoredEntry): Promise<Renewal> {

@@ -35,7 +35,7 @@ async function serve(files: string[], flags: ConfigFlags): Promise<void> {
   process.on('SIGHUP', () => void reload(daemon, files, flags, log).finally(() => systemd.ready()))
   log.info('serving', {
     mgmt: daemon.mgmtAddresses,
-    http01: daemon.responderAddresses,
+    ...daemonAddresses(daemon),
     configuration: files,
     pid: process.pid,
   })
@@ -45,6 +45,15 @@ async function serve(files: string[], flags: ConfigFlags): Promise<void> {
   systemd.stopping()
   await daemon[Symbol.asyncDispose]()
   log.info('stopped')
+}
+
+/** `http01: [...]`, and the like for what else is answered. */
+function daemonAddresses({ responderAddresses }: Daemon): Record<string, readonly string[]> {
+  return Object.fromEntries(
+    Object.entries(responderAddresses)
+      .filter(([type, addresses]) => addresses.length > 0 || type === 'http-01')
+      .map(([type, addresses]) => [type.replaceAll('-', ''), addresses]),
+  )
 }
 
 /** A configuration that cannot be used changes nothing: the old one goes on, and the log says why. */

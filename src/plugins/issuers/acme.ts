@@ -79,7 +79,9 @@ export function createAcmeIssuer(
   async function abandon(saved: Progress, context: IssuerContext): Promise<void> {
     const progress = restoreProgress(saved)
     const account = await holder.account(context)
-    await cleanUp({ account, context }, progress, progress.chosen)
+    // Which of several of one type presented it is not known any more; undoing what is not there is no failure.
+    for (const solver of context.solvers)
+      await cleanUp({ account, context: { ...context, solvers: [solver] } }, progress, progress.chosen)
     for (const { url, status } of progress.authorizations) {
       if (status === 'pending') await deactivateAuthorization(transport, account, url, context)
     }

@@ -1,0 +1,13 @@
+import type { ChallengeType } from './acme/challenge.ts'
+import type { ChallengeSolver } from './plugin-api.ts'
+
+/** Where validators are answered, by the challenge that is answered there. */
+export type ResponderAddresses = Readonly<Partial<Record<ChallengeType, readonly string[]>>>
+
+/** Which addresses the solvers want, each once. */
+export function responderAddressesOf(solvers: Iterable<ChallengeSolver>): ResponderAddresses {
+  const wanted: Partial<Record<ChallengeType, string[]>> = {}
+  for (const { type, responderListeners = [] } of solvers)
+    wanted[type] = [...new Set([...(wanted[type] ?? []), ...responderListeners])]
+  return wanted
+}

@@ -1,0 +1,55 @@
+import type { ChallengeType } from './acme/challenge.ts'
+import { type Listener, openListener } from './http/listener.ts'
+import type { Installation } from './installation.ts'
+import { createListenerSet, type ListenerSet } from './listener-set.ts'
+import { createResponder } from './responder/responder.ts'
+import type { ResponderAddresses } from './responder-addresses.ts'
+
+/** What answers the CA's questions about names. */
+export interface Responders {
+  /** Where it listens, with the ports really taken. */
+  readonly addresses: ResponderAddresses
+  /** @throws Error when an address cannot be had; everything is then as before */
+  change(addresses: ResponderAddresses): Promise<void>
+  close(): Promise<void>
+}
+
+const httpLimits = { maxConnections: 500, requestTimeoutMs: 5000 }
+
+export function createResponders({ state, context: { clock, log } }: Installation): Responders {
+  const onError = (error: unknown) => log.error('answers cannot be looked up', { error })
+  const http01 = createResponder((question) => state.answers.find(question, clock.nowMs()), onError)
+  const open: Readonly<Partial<Record<ChallengeType, (address: string) => Promise<Listener>>>> = {
+    'http-01': (address) => openListener(address, http01, httpLimits),
+  }
+  const sets = Object.entries(open).map(([type, openAt]) => ({
+    type: type as ChallengeType,
+    set: createListenerSet(openAt, log),
+  }))
+
+  async function change(addresses: ResponderAddresses): Promise<void> {
+    const changed: { readonly set: ListenerSet; readonly before: string[] }[] = []
+    try {
+      for (const { type, set } of sets) {
+        const before = [...set.addresses]
+        await set.change(addresses[type] ?? [])
+        changed.push({ set, before })
+      }
+    } catch (error) {
+      for (const { set, before } of changed) await set.change(before)
+      throw error
+    }
+  }
+
+  return {
+    get addresses() {
+      return Object.fromEntries(
+        sets.map(({ type, set }) => [type, set.listeners.map(({ boundAddress }) => boundAddress)]),
+      )
+    },
+    change,
+    async close() {
+      for (const { set } of sets) await set.close(0)
+    },
+  }
+}
