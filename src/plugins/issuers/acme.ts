@@ -142,10 +142,15 @@ async function settle(
 }
 
 /** The names were validated: nothing failed, and what had failed before is over. */
-async function giveBackAfterSuccess({ place }: Run, { taken }: OrderProgress): Promise<void> {
+async function giveBackAfterSuccess({ place, context }: Run, { taken }: OrderProgress): Promise<void> {
   const failures = taken?.failures ?? []
-  await place.rates.giveBack(failures.filter(({ limit }) => limit === 'failures'))
-  await place.rates.refill(failures.filter(({ limit }) => limit !== 'failures'))
+  try {
+    await place.rates.giveBack(failures.filter(({ limit }) => limit === 'failures'))
+    await place.rates.refill(failures.filter(({ limit }) => limit !== 'failures'))
+  } catch (error) {
+    // What is not given back comes back with time; the certificate that is there would not.
+    context.log.warn('the rate ledger could not be written', { error })
+  }
 }
 
 /** The order was made, and the names that failed have failed; for the rest nothing was used. */

@@ -67,8 +67,11 @@ export async function placeOrder(placing: Placing, maybePlaced: boolean): Promis
     const problem = asProblemError(error)
     // A CA that says that there is nothing left knows better than our ledger.
     const unused = problem.code === 'rateLimited' ? [] : [...buckets.orders, ...taken.certificates]
-    await place.rates.giveBack([...unused, ...taken.failures])
-    throw await noteRefusal(placing, problem)
+    // What the CA said is not hidden by a ledger that cannot be written.
+    const tell = (cause: unknown) => context.log.warn('the rate ledger could not be written', { error: cause })
+    await place.rates.giveBack([...unused, ...taken.failures]).catch(tell)
+    await noteRefusal(placing, problem).catch(tell)
+    throw asOwnAffair(problem)
   }
 }
 
@@ -178,7 +181,7 @@ function toldNames({ place, context }: Placing): Promise<Map<string, number>> {
   return place.told.names
 }
 
-async function noteRefusal(placing: Placing, problem: ProblemError): Promise<ProblemError> {
+async function noteRefusal(placing: Placing, problem: ProblemError): Promise<void> {
   const { place } = placing
   if (problem.code === 'rateLimited' && problem.retry.when === 'notBefore') {
     const told = await toldNames(placing)
@@ -187,7 +190,10 @@ async function noteRefusal(placing: Placing, problem: ProblemError): Promise<Pro
     const bucket = { issuerKey: place.issuerKey, limit: 'told', subject: namesKey(placing), capacity: 1, periodMs: 1 }
     await place.rates.empty(bucket, problem.retry.atMs)
   }
-  // RFC 8555 §7.3.6: what a CA says to a deactivated account. It is no fault of the host that asked.
+}
+
+/** RFC 8555 §7.3.6: what a CA says to a deactivated account is no fault of the host that asked. */
+function asOwnAffair(problem: ProblemError): ProblemError {
   if (problem.code === 'unauthorized')
     return new ProblemError('userActionRequired', `the CA does not take our account's order: ${problem.message}`, {
       cause: problem,
