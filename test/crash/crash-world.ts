@@ -1,11 +1,11 @@
 // What many runs share: one Pebble for each way of proving names and each share of reused authorizations, and a BIND.
-import { X509Certificate } from 'node:crypto'
 import { exchange } from '../../src/dns/exchange.ts'
 import { encodeQuery, recordType, txtValue } from '../../src/dns/message.ts'
 import { accountAt } from '../acmems.ts'
 import { type Bind, startBind } from '../peers/bind.ts'
 import { type Pebble, startPebble } from '../peers/pebble.ts'
 import { freePort } from '../peers/peers.ts'
+import { createCaLedger } from './ca-ledger.ts'
 
 export type Verification = 'http-01' | 'dns-01'
 
@@ -86,24 +86,6 @@ export function createCrashWorld({ nonceReject }: CrashWorldOptions): CrashWorld
     countOrders: () => started.reduce((sum, pebble) => sum + countMatches(pebble.log(), /Added order "/g), 0),
     countCertificates: () => started.reduce((sum, pebble) => sum + pebble.issuedCount(), 0),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  }
-}
-
-/** What the CA itself says it has issued; no client's word is taken. */
-function createCaLedger(pebble: Pebble) {
-  const names = new Map<string, Promise<string>>()
-  async function namesOf(serial: string): Promise<string> {
-    const told: unknown = JSON.parse(await pebble.manage(`/cert-status-by-serial/${serial}`))
-    const pem = (told as { Certificate: string }).Certificate
-    return new X509Certificate(pem).subjectAltName ?? ''
-  }
-  return {
-    async countFor(name: string): Promise<number> {
-      for (const [, serial = ''] of pebble.log().matchAll(/Issued certificate serial ([0-9a-f]+) for order/g))
-        if (!names.has(serial)) names.set(serial, namesOf(serial))
-      const all = await Promise.all(names.values())
-      return all.filter((known) => known.split(', ').includes(`DNS:${name}`)).length
-    },
   }
 }
 
