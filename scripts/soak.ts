@@ -1,8 +1,13 @@
 // npm run soak -- --runs 200 --seed 7: kills the server with SIGKILL on its way to a certificate, again and again, and
 // looks whether anything was lost, doubled or left behind. A real CA and a real DNS server, all on this machine.
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type CampaignOptions, runCampaign, summarize } from '../test/crash/campaign.ts'
 import { formatPlan, parsePlan } from '../test/crash/crash-plan.ts'
+import type { RunResult } from '../test/crash/crash-run.ts'
+
+const evidenceFolder = resolve(import.meta.dirname, '../.cache/soak')
 
 const help = `Usage: npm run soak -- [OPTION...]
 
@@ -38,6 +43,15 @@ function readArguments(): { options: CampaignOptions; json: boolean } | undefine
   return { options: { plans, parallel: Math.max(1, numberOf('parallel')) }, json: values.json }
 }
 
+/** What is needed to understand it lies in a file. */
+function tellViolations({ violations, evidence }: RunResult, plan: string, run: number): void {
+  mkdirSync(evidenceFolder, { recursive: true })
+  const file = join(evidenceFolder, `${run}.log`)
+  writeFileSync(file, `${plan}\n${violations.join('\n')}\n${evidence}\n`)
+  for (const violation of violations) process.stderr.write(`VIOLATION ${violation}\n`)
+  process.stderr.write(`  again: npm run soak -- --plan '${plan}'\n  what the servers say: ${file}\n`)
+}
+
 async function main(): Promise<number> {
   let wanted: ReturnType<typeof readArguments>
   try {
@@ -57,11 +71,9 @@ async function main(): Promise<number> {
     ...options,
     onResult(result, done, total) {
       const plan = formatPlan(result.plan)
-      if (json) process.stdout.write(`${JSON.stringify({ ...result, plan, points: undefined })}\n`)
-      for (const violation of result.violations) {
-        bad += 1
-        process.stderr.write(`VIOLATION ${violation}\n  again: npm run soak -- --plan '${plan}'\n`)
-      }
+      if (json) process.stdout.write(`${JSON.stringify({ ...result, plan, points: undefined, evidence: undefined })}\n`)
+      bad += result.violations.length
+      if (result.violations.length > 0) tellViolations(result, plan, done)
       if (done % 10 === 0 || done === total) {
         const seconds = Math.round((performance.now() - startedAtMs) / 1000)
         process.stderr.write(`${done} of ${total} runs, ${bad} violations, ${seconds} s\n`)

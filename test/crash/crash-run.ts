@@ -47,6 +47,8 @@ export type RunResult = {
   readonly renewedLate: boolean
   readonly temporaryFiles: number
   readonly violations: readonly string[]
+  /** Where something is wrong: what the servers and the trace say, one after another. */
+  readonly evidence: string | undefined
   /** All that was passed, to be chosen from for other runs. */
   readonly points: readonly string[]
 }
@@ -242,6 +244,7 @@ async function judge(
     orders: heard.size,
     ordersBefore: run.ordersBefore.size,
     temporaryFiles: folders.temporaryFiles(folder).length,
+    evidence: violations.length === 0 ? undefined : folders.collectEvidence(folder),
     points: folders.crashPoints(folder),
   }
 }

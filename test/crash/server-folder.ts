@@ -77,6 +77,16 @@ export function temporaryFiles(folder: string): string[] {
   return globSync(['**/.*.tmp'], { cwd: folder })
 }
 
+/** What there is to understand a run by. */
+export function collectEvidence(folder: string): string {
+  const logs = globSync('acmems-*.log', { cwd: folder }).sort()
+  const texts = logs.map((file) => readFileSync(join(folder, file), 'utf8'))
+  const rows = ['register', 'orders', 'order_stories', 'outages'].flatMap((table) =>
+    select(folder, `select * from ${table}`).map((row) => `${table} ${JSON.stringify(row)}`),
+  )
+  return [...texts, ...readTrace(folder).map((line) => JSON.stringify(line)), ...rows].join('\n')
+}
+
 /** Secrets of the server that stand in its logs: lines of the account key, and what an answer is made of. */
 export function secretsInLogs(folder: string): string[] {
   const keyFile = join(folder, 'state', 'account', 'account.pem')
