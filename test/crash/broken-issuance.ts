@@ -67,7 +67,7 @@ function breakState(state: State, breaker: Breaker): State {
       breaker,
     ),
     register: breakWrites(state.register, 'register', ['record', 'noteAsked', 'savePlan', 'takeDue'], breaker),
-    rates: breakWrites(state.rates, 'rates', ['take', 'charge', 'giveBack', 'empty'], breaker),
+    rates: breakWrites(state.rates, 'rates', ['take', 'charge', 'giveBack', 'empty', 'refill'], breaker),
     outages: breakWrites(state.outages, 'outages', ['save', 'clear'], breaker),
   }
 }
