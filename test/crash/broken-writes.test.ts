@@ -108,13 +108,18 @@ test('every write to the state', async (t) => {
   assert.deepEqual(await breakEvery({ storage: 'state', breaks: 'state', makeError: fullDisk }, everyWay), [])
 })
 
+/** A full disk takes a part of it, a broken one may have taken it all, a read-only one takes nothing any more. */
+const fileTroubles = {
+  ENOSPC: [...everyWay, 'half'],
+  EIO: ['failed but persisted'],
+  EROFS: ['failing from then on'],
+} as const satisfies Record<string, readonly Breakage[]>
+
 for (const code of ['ENOSPC', 'EIO', 'EROFS'] as const) {
   test(`every write to files: ${code}`, async (t) => {
     if (!requirePeer(t, 'pebble') || !requirePeer(t, 'pebble-challtestsrv') || !requirePeer(t, 'openssl')) return
     const makeError = () => fileError(code)
-    // A read-only file system changes nothing; a full one takes a part.
-    const ways: readonly Breakage[] = code === 'EROFS' ? ['failed', 'failing from then on'] : [...everyWay, 'half']
-    assert.deepEqual(await breakEvery({ storage: 'file', breaks: 'files', makeError }, ways), [])
+    assert.deepEqual(await breakEvery({ storage: 'file', breaks: 'files', makeError }, fileTroubles[code]), [])
   })
 }
 
