@@ -74,7 +74,7 @@ async function runZombie(full: boolean): Promise<Figures> {
     // Small steps, as the timer takes them; the CA has a moment for each.
     for (let i = 0; i < 48; i++) {
       clock.pass(dayMs / 48)
-      await idle(rig.proxy.log)
+      await rig.idle()
     }
     counts.push(ordersAt(rig.pebble) - before)
   }
@@ -87,14 +87,6 @@ async function runZombie(full: boolean): Promise<Figures> {
     'tries on the first day': failing[0] ?? 0,
     'tries a day, afterwards': rounded(steady.reduce((sum, count) => sum + count, 0) / steady.length),
     'days of failing': failing.length,
-  }
-}
-
-async function idle(log: { readonly length: number }): Promise<void> {
-  let length = -1
-  while (length !== log.length) {
-    length = log.length
-    await new Promise((resolve) => setTimeout(resolve, 12))
   }
 }
 

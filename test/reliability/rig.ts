@@ -89,6 +89,10 @@ export interface Rig extends AsyncDisposable {
   readonly config: string
   /** From now on; the CA's time stays what it is. */
   setRules(rules: readonly Rule[]): void
+  /** Requests that the CA has not answered yet, and the most that there were at once. */
+  readonly load: { readonly inFlight: number; readonly peak: number }
+  /** Nothing goes on at the CA any more. */
+  idle(): Promise<void>
   restart(clock?: Clock): Promise<void>
   ask(csr: string): Promise<SignReply>
   /** As a host does that wants its certificate: again after a pause, until it has it. */
@@ -110,7 +114,9 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   await using stack = new AsyncDisposableStack()
   const folder = stack.use(makeTempFolder('reliability')).path
   const pebble = stack.use(await startPebble({ ...calm, httpPort: await freePort(), ...options.pebble }))
-  const caRules = options.caRules ?? (options.clock === undefined ? [] : caAt(options.clock))
+  const load = { inFlight: 0, peak: 0 }
+  const ownRules = options.caRules ?? (options.clock === undefined ? [] : caAt(options.clock))
+  const caRules = [countLoad(load), ...ownRules]
   const proxy = stack.use(await startProxy(pebble, [...caRules, ...(options.rules ?? [])], options.seed))
   const config = configFor(pebble, proxy, options)
   let server = await startServer(config, folder, options.clock)
@@ -125,6 +131,8 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     get server() {
       return server
     },
+    load,
+    idle: () => waitUntilIdle(proxy, load, folder),
     setRules: (rules) => proxy.setRules([...caRules, ...rules]),
     async restart(clock = options.clock) {
       await server.stop()
@@ -133,6 +141,27 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     ask,
     askUntilGiven: (csr, { pauseMs = 500, maxAsks = 60 } = {}) => askUntilGiven(() => ask(csr), pauseMs, maxAsks),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+function countLoad(load: { inFlight: number; peak: number }): Rule {
+  const before = () => {
+    load.inFlight += 1
+    load.peak = Math.max(load.peak, load.inFlight)
+  }
+  const answered = () => {
+    load.inFlight -= 1
+  }
+  return { action: { do: 'onRequest', before, answered } }
+}
+
+async function waitUntilIdle(proxy: FaultProxy, load: { readonly inFlight: number }, folder: string): Promise<void> {
+  for (let quietRounds = 0, length = -1; quietRounds < 3; ) {
+    const isQuiet = length === proxy.log.length && load.inFlight === 0
+    const isWorking = () => readState(folder, 'select need from orders where holder is not null').length > 0
+    quietRounds = isQuiet && !isWorking() ? quietRounds + 1 : 0
+    length = proxy.log.length
+    await sleep(8)
   }
 }
 
@@ -190,7 +219,7 @@ export async function assertInvariants(
 
 /** I5: neither the account's key nor anything else that is one. */
 function assertNoSecrets(folder: string, log: string): void {
-  assert.doesNotMatch(log, /PRIVATE KEY/, 'I5')
+  assert.doesNotMatch(log, /BEGIN [A-Z ]*PRIVATE KEY/, 'I5')
   const keyFile = join(folder, 'account', 'account.pem')
   if (!existsSync(keyFile)) return
   const lines = readFileSync(keyFile, 'utf8').split('\n')

@@ -1,0 +1,4 @@
+import { accounts } from './accounts.ts'
+import { testScenarios } from './scenario.ts'
+
+testScenarios(accounts)

@@ -1,0 +1,4 @@
+import { clockFaults } from './clock.ts'
+import { testScenarios } from './scenario.ts'
+
+testScenarios(clockFaults)

@@ -1,0 +1,4 @@
+import { fallback } from './fallback.ts'
+import { testScenarios } from './scenario.ts'
+
+testScenarios(fallback)

@@ -1,0 +1,4 @@
+import { testScenarios } from './scenario.ts'
+import { twoServers } from './two-servers.ts'
+
+testScenarios(twoServers)

@@ -1,0 +1,4 @@
+import { testScenarios } from './scenario.ts'
+import { wrongCertificates } from './wrong-certificates.ts'
+
+testScenarios(wrongCertificates)
