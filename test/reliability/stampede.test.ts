@@ -1,0 +1,4 @@
+import { testScenarios } from './scenario.ts'
+import { stampede } from './stampede.ts'
+
+testScenarios(stampede)

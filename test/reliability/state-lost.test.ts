@@ -1,0 +1,4 @@
+import { testScenarios } from './scenario.ts'
+import { stateLost } from './state-lost.ts'
+
+testScenarios(stateLost)
