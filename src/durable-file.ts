@@ -1,5 +1,6 @@
-import { link, mkdir, open, rename, unlink } from 'node:fs/promises'
+import { link, mkdir, open, readdir, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { isAlive } from './process-id.ts'
 
 /**
  * Writes a file so that after a crash there is the old content or the new, never a part:
@@ -15,6 +16,8 @@ export async function writeDurably(
 ): Promise<void> {
   const folder = dirname(path)
   const temporary = join(folder, `.${basename(path)}.${process.pid}.${++writes}.tmp`)
+  await removeLeftovers(folder, basename(path))
+  underWay.add(temporary)
   try {
     const file = await open(temporary, 'wx', options.mode ?? 0o600)
     try {
@@ -28,11 +31,23 @@ export async function writeDurably(
     else await rename(temporary, path)
   } finally {
     await unlink(temporary).catch(() => undefined)
+    underWay.delete(temporary)
   }
   await syncFolder(folder)
 }
 
 let writes = 0
+const underWay = new Set<string>()
+
+/** What a write that was killed left here: it can hold a key that nobody knows of. */
+async function removeLeftovers(folder: string, name: string): Promise<void> {
+  for (const entry of await readdir(folder).catch(() => [])) {
+    if (!entry.startsWith(`.${name}.`)) continue
+    const pid = /^(\d+)\.\d+\.tmp$/.exec(entry.slice(name.length + 2))?.[1]
+    if (pid === undefined || underWay.has(join(folder, entry))) continue
+    if (Number(pid) === process.pid || !isAlive(Number(pid))) await unlink(join(folder, entry)).catch(() => undefined)
+  }
+}
 
 async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r')

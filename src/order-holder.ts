@@ -22,13 +22,3 @@ export async function releaseDeadHolders(
     if (host === ownHost && (isFormerSelf || !isAlive(Number(pid)))) await orders.releaseHolder(holder)
   }
 }
-
-/** Has a process of this machine that id? */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
-  }
-}

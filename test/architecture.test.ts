@@ -14,7 +14,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'plugin-option': [],
   'plugin-context': [],
   'plugin-api': ['plugin-option', 'plugin-context', 'acme', 'x509', 'jws'],
-  'durable-file': [],
+  'process-id': [],
+  'durable-file': ['process-id'],
   version: [],
   'acme-client': ['acme', 'x509', 'jws', 'plugin-api'],
   dns: ['acme'],
@@ -37,6 +38,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'systemd-notify': ['plugin-api'],
   runtime: ['responder-addresses', 'acme', 'x509', 'plugin-api', 'plugins', 'policy', 'issuance', 'sign', 'config'],
   daemon: [
+    'process-id',
     'plugin-api',
     'issuance',
     'sign',
@@ -51,6 +53,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'runtime',
   ],
   cli: [
+    'process-id',
     'responders',
     'acme',
     'acme-client',

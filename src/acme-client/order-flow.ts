@@ -64,6 +64,8 @@ export type Step =
   | { readonly do: 'succeed'; readonly chainPem: string }
   | { readonly do: 'fail'; readonly code: ProblemCode; readonly reason: string; readonly retry: Retry }
 
+const forgottenAfterMs = 3_600_000
+
 /**
  * Which single thing happens next? RFC 8555 §7.1.6 as one switch; no I/O, no clock of its own.
  * @param solvable challenge types that a configured solver can answer, the preferred first
@@ -84,6 +86,12 @@ export function nextStep(
       failure('serverInternal', 'the CA made an order for other names than asked for', 'newOrder'),
     )
   }
+  if (isForgotten(order, nowMs)) {
+    return cleanUpBefore(
+      progress,
+      failure('serverInternal', `the order expired, and the CA still calls it ${order.status}`, 'newOrder'),
+    )
+  }
   switch (order.status) {
     case 'pending':
       return nextForPending(progress, order, solvable, nowMs)
@@ -98,6 +106,12 @@ export function nextStep(
     default:
       return order satisfies never
   }
+}
+
+/** RFC 8555 §7.1.6: an order that expires becomes invalid. A CA that does not say so for an hour never will. */
+function isForgotten({ status, expiresAtMs }: Order, nowMs: number): boolean {
+  const isOpen = status === 'processing' || status === 'ready'
+  return isOpen && expiresAtMs !== undefined && expiresAtMs + forgottenAfterMs <= nowMs
 }
 
 /** What no configured challenge can ever prove costs no order: wildcards need dns-01, addresses cannot have it (RFC 8738 §7). */

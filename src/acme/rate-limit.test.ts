@@ -31,8 +31,9 @@ function take(one: RateBucket, fullAtMs: number, atMs: number, reserve: number):
   return availableAtMs(one, fullAtMs, atMs, reserve) > atMs ? undefined : fullAfterOne(one, fullAtMs, atMs)
 }
 
-test('300 in three hours: one every 36 s', () => {
-  assert.equal(intervalMs(bucketOf(300, 3 * hourMs)), 36_000)
+test('300 in three hours: one every 36 s at the CA, two seconds more here', () => {
+  assert.equal(intervalMs(bucketOf(300, 3 * hourMs)), 38_000)
+  assert.equal(intervalMs(bucketOf(10, 1000)), 125, 'a quarter at most')
 })
 
 test('a full bucket gives one at once, whatever is to be left and however small it is', () => {
@@ -52,8 +53,8 @@ test('what remains is counted', () => {
     fullAtMs = fullAfterOne(one, fullAtMs, nowMs)
   }
   assert.equal(remainingIn(one, fullAtMs, nowMs), 0)
-  assert.equal(remainingIn(one, fullAtMs, nowMs + hourMs), 1)
-  assert.equal(remainingIn(one, fullAtMs, nowMs + 5 * hourMs), 5)
+  assert.equal(remainingIn(one, fullAtMs, nowMs + intervalMs(one)), 1)
+  assert.equal(remainingIn(one, fullAtMs, nowMs + 5 * intervalMs(one)), 5)
   assert.equal(remainingIn(one, fullAtMs, nowMs + 500 * hourMs), 5)
 })
 

@@ -1,6 +1,7 @@
 import { asProblemError } from '../acme/problem.ts'
 import { afterFailure, randomShareOf, wakeAtMs } from '../issuance/renewal-plan.ts'
-import { isAlive, releaseDeadHolders } from '../order-holder.ts'
+import { releaseDeadHolders } from '../order-holder.ts'
+import { isAlive } from '../process-id.ts'
 import type { StoredEntry } from '../state/certificate-register.ts'
 import type { Desk } from './open-installation.ts'
 import type { Renewal, TellProgress } from './renewal-watch.ts'

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import { serverSeenMs } from '../housekeeping.ts'
-import { isAlive } from '../order-holder.ts'
+import { isAlive } from '../process-id.ts'
 import type { State } from '../state/state.ts'
 
 /** Servers that run on this state; of this machine only those whose process is there. */

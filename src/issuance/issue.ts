@@ -27,7 +27,9 @@ export interface Issuance {
   /** Replaces the certificate with this serial, though it is still good. @throws ProblemError */
   renew(request: IssueRequest, serial: string, canWait: boolean): Promise<CertificateRecord>
   /** Goes on with what a crash left behind. @throws ProblemError */
-  resume(request: IssueRequest): Promise<CertificateRecord>
+  resume(request: IssueRequest, replacedSerial?: string): Promise<CertificateRecord>
+  /** Until when the issuer is left alone, because it is away; in the past when it is not. */
+  awayUntilMs(issuer: Issuer): Promise<number>
   /** The best certificate that is kept for the request, due or not. */
   findKept(request: IssueRequest): Promise<Kept | undefined>
   trustedNowMs: KeptCertificateFinder['trustedNowMs']
@@ -70,7 +72,9 @@ export function createIssuance(parts: IssuanceParts): Issuance {
     const kept = await finder.find(request)
     if (kept !== undefined && (kept.fresh || (await isLeftToOthers(request)))) return answerKept(request, kept)
     try {
-      return await once(request, 'asked', () => obtain(request, kept, 'asked', kept !== undefined, isFresh))
+      return await once(request, 'asked', () =>
+        obtain(request, { occasion: 'asked', kept, canWait: kept !== undefined }),
+      )
     } catch (error) {
       // A good certificate is never withheld because a better one cannot be had.
       if (kept === undefined) throw error
@@ -82,17 +86,21 @@ export function createIssuance(parts: IssuanceParts): Issuance {
 
   async function renew(request: IssueRequest, serial: string, canWait: boolean): Promise<CertificateRecord> {
     const kept = await finder.find(request)
-    const isNewer = (other: Kept) => other.chain.leaf.serial !== serial
-    if (kept !== undefined && isNewer(kept)) {
+    if (kept !== undefined && kept.chain.leaf.serial !== serial) {
       await registrar.enter(request, kept.chain, kept.issuer.key, 'renewal')
       return { chain: kept.chain, source: 'kept' }
     }
-    return await once(request, 'renewal', () => obtain(request, kept, 'renewal', canWait, isNewer))
+    return await once(request, 'renewal', () =>
+      obtain(request, { occasion: 'renewal', kept, canWait, replacedSerial: serial }),
+    )
   }
 
-  async function resume(request: IssueRequest): Promise<CertificateRecord> {
+  async function resume(request: IssueRequest, replacedSerial?: string): Promise<CertificateRecord> {
+    if (replacedSerial !== undefined) return await renew(request, replacedSerial, true)
     const kept = await finder.find(request)
-    return await once(request, 'resume', () => obtain(request, kept, 'resume', kept !== undefined, isFresh))
+    return await once(request, 'resume', () =>
+      obtain(request, { occasion: 'resume', kept, canWait: kept !== undefined }),
+    )
   }
 
   /** One at a time for one need, however many ask. */
@@ -103,7 +111,8 @@ export function createIssuance(parts: IssuanceParts): Issuance {
   ): Promise<CertificateRecord> {
     const { id } = needOf(request, request.means)
     const existing = running.get(id)
-    if (existing !== undefined) return await existing.result
+    // Who joins did not make it.
+    if (existing !== undefined) return { chain: (await existing.result).chain, source: 'kept' }
     const result = act().finally(() => running.delete(id))
     running.set(id, { occasion, result })
     return await result
@@ -117,13 +126,7 @@ export function createIssuance(parts: IssuanceParts): Issuance {
     return entry !== undefined && entry.plan.retryAtMs > clock.nowMs()
   }
 
-  async function obtain(
-    request: IssueRequest,
-    kept: Kept | undefined,
-    occasion: Occasion,
-    canWait: boolean,
-    isMetBy: (kept: Kept) => boolean,
-  ): Promise<CertificateRecord> {
+  async function obtain(request: IssueRequest, wish: Wish): Promise<CertificateRecord> {
     const failures: ProblemError[] = []
     for (const means of meansInOrder(request.means)) {
       const outage = accountTroubles.get(means.issuer) ?? (await outages.find(means.issuer.key))
@@ -132,7 +135,7 @@ export function createIssuance(parts: IssuanceParts): Issuance {
         continue
       }
       try {
-        const result = await attempts.obtain(taskOf(request, means, kept, occasion, canWait, isMetBy))
+        const result = await attempts.obtain(taskOf(request, means, wish))
         if (outage !== undefined) await endOutage(means)
         return result
       } catch (error) {
@@ -173,23 +176,18 @@ export function createIssuance(parts: IssuanceParts): Issuance {
     if (!accountTroubles.delete(issuer)) await outages.clear(issuer.key)
   }
 
-  function taskOf(
-    request: IssueRequest,
-    means: Means,
-    kept: Kept | undefined,
-    occasion: Occasion,
-    canWait: boolean,
-    isMetBy: (kept: Kept) => boolean,
-  ): Task {
+  function taskOf(request: IssueRequest, means: Means, { occasion, kept, replacedSerial, canWait }: Wish): Task {
+    const isMet = (found: Kept) =>
+      replacedSerial === undefined ? found.fresh : found.chain.leaf.serial !== replacedSerial
     return {
       request,
       means,
-      need: needOf(request, means),
+      need: { ...needOf(request, means), ...(replacedSerial === undefined ? {} : { replacedSerial }) },
       kept,
       canWait,
       async findMet() {
         const found = await finder.find(request)
-        return found !== undefined && isMetBy(found) ? { chain: found.chain, source: 'kept' } : undefined
+        return found !== undefined && isMet(found) ? { chain: found.chain, source: 'kept' } : undefined
       },
       keep: (chain) => keep(request, means, chain, occasion),
     }
@@ -221,6 +219,9 @@ export function createIssuance(parts: IssuanceParts): Issuance {
     resume,
     findKept: finder.find,
     trustedNowMs: finder.trustedNowMs,
+    async awayUntilMs(issuer) {
+      return (accountTroubles.get(issuer) ?? (await outages.find(issuer.key)))?.untilMs ?? 0
+    },
     retryIssuers: () => outages.clearAll(),
     get inFlight() {
       return running.size
@@ -228,8 +229,13 @@ export function createIssuance(parts: IssuanceParts): Issuance {
   }
 }
 
-function isFresh(kept: Kept): boolean {
-  return kept.fresh
+/** What is wanted, beside the request. */
+type Wish = {
+  readonly occasion: Occasion
+  readonly kept: Kept | undefined
+  readonly canWait: boolean
+  /** Any other certificate will do; without it, one that is fresh. */
+  readonly replacedSerial?: string
 }
 
 /** The first reason is the one of the issuer that was meant; where others were tried, it says so. */
@@ -237,8 +243,13 @@ function mostTelling(failures: readonly ProblemError[]): ProblemError {
   const [first, ...others] = failures
   if (first === undefined) return asProblemError(new Error('there is no issuer'))
   if (others.length === 0) return first
-  const soonest = failures.find(({ retry }) => retry.when === 'notBefore' || retry.when === 'backoff') ?? first
+  const soonest = failures.reduce((best, next) => (retryAtMs(next) < retryAtMs(best) ? next : best))
   return soonest.withMessage(
     [first.message, ...others.map(({ message }) => `the fallback failed, too: ${message}`)].join('; '),
   )
+}
+
+function retryAtMs({ retry }: ProblemError): number {
+  if (retry.when === 'notBefore') return retry.atMs
+  return retry.when === 'backoff' ? 0 : Number.POSITIVE_INFINITY
 }

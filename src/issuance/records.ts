@@ -13,6 +13,8 @@ export type Need = {
   /** What was asked with, to go on with after a restart when nobody asks again. */
   readonly postedBytes: Uint8Array
   readonly remoteAddress: string
+  /** It is the renewal of this certificate: met by any other. */
+  readonly replacedSerial?: string
 }
 
 /** One line of an order's story. */

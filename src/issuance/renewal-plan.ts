@@ -157,8 +157,13 @@ export function forgetFuture(plan: RenewalPlan, nowMs: number): RenewalPlan {
 }
 
 /** Does it have to be replaced soon, or may it leave room for others? */
-export function isUrgent({ notBeforeMs, notAfterMs }: Validity, nowMs: number): boolean {
-  return notAfterMs - nowMs < (notAfterMs - notBeforeMs) / 6
+export function isUrgent(validity: Validity, nowMs: number): boolean {
+  return nowMs > urgentAtMs(validity)
+}
+
+/** With a sixth of the lifetime left. */
+export function urgentAtMs({ notBeforeMs, notAfterMs }: Validity): number {
+  return notAfterMs - (notAfterMs - notBeforeMs) / 6
 }
 
 /** From 0 up to 1. */

@@ -1,4 +1,5 @@
-import { asProblemError, ProblemError } from '../acme/problem.ts'
+import { asProblemError, type ProblemError } from '../acme/problem.ts'
+import type { RenewalInfoReply } from '../acme/renewal-info.ts'
 import type { IssuanceEvent, Issuer, PluginContext } from '../plugin-api.ts'
 import type { Issuance } from './issue.ts'
 import { type IssueRequest, meansInOrder } from './kept.ts'
@@ -13,6 +14,7 @@ import {
   isUrgent,
   type RenewalPlan,
   randomShareOf,
+  urgentAtMs,
   wakeAtMs,
 } from './renewal-plan.ts'
 
@@ -45,11 +47,17 @@ const maxAtOnce = 8
 const takenForMs = 15 * 60_000
 const clockWaitMs = 3_600_000
 const goOnAgainMs = 60_000
+const maxQuestionsAtOnce = maxAtOnce / 2
+const questionSpreadMs = 60_000
+const longestSilenceMs = 30 * 60_000
 
 /** Renews ahead of need, and goes on with what was left behind. */
 export function createRenewals(parts: RenewalParts): Renewals {
   const { issuance, register, orders, context } = parts
   const { clock, log } = context
+  let asking = 0
+  /** Issuers that did not answer a question, and until when they are left alone. */
+  const silences = new Map<string, { readonly failures: number; readonly untilMs: number }>()
 
   /** Takes what is due, and says how to do it. */
   async function take(max: number): Promise<(() => Promise<void>)[]> {
@@ -93,7 +101,7 @@ export function createRenewals(parts: RenewalParts): Renewals {
       return
     }
     try {
-      await issuance.resume(request)
+      await issuance.resume(request, need.replacedSerial)
       log.info('an order that was left behind is finished', { names: need.names })
     } catch (error) {
       if (context.signal.aborted) return
@@ -114,24 +122,30 @@ export function createRenewals(parts: RenewalParts): Renewals {
   }
 
   async function lookAt(entry: RegisterEntry): Promise<void> {
+    if (!isInUse(entry) && entry.plan.asked !== true) {
+      await register.savePlan(entry.id, undefined, undefined)
+      return
+    }
+    const request = requestOrReason(entry)
+    if (typeof request === 'string') {
+      log.warn('a certificate is not renewed any more', { names: entry.names, reason: request })
+      await register.savePlan(entry.id, undefined, undefined, request)
+      return
+    }
+    await lookAtUsed(entry, request)
+  }
+
+  function requestOrReason(entry: RegisterEntry): IssueRequest | string {
     try {
-      if (!isInUse(entry) && entry.plan.asked !== true) {
-        await register.savePlan(entry.id, undefined, undefined)
-        return
-      }
-      await lookAtUsed(entry)
+      const request = parts.requestOf(entry)
+      const isSame = needOf(request, request.means).id === entry.id
+      return isSame ? request : 'its block names another issuer or profile now'
     } catch (error) {
-      if (context.signal.aborted) return
-      const problem = asProblemError(error)
-      log.warn('a certificate is not renewed any more', { names: entry.names, reason: problem.message })
-      await register.savePlan(entry.id, undefined, undefined, problem.message)
+      return asProblemError(error).message
     }
   }
 
-  async function lookAtUsed(entry: RegisterEntry): Promise<void> {
-    const request = parts.requestOf(entry)
-    if (needOf(request, request.means).id !== entry.id)
-      throw new ProblemError('serverInternal', 'its block names another issuer or profile now')
+  async function lookAtUsed(entry: RegisterEntry, request: IssueRequest): Promise<void> {
     const kept = await issuance.findKept(request)
     const issuer = kept?.issuer ?? request.means.issuer
     let plan = forgetFuture(entry.plan, clock.nowMs())
@@ -149,7 +163,13 @@ export function createRenewals(parts: RenewalParts): Renewals {
   }
 
   async function askCa(entry: RegisterEntry, plan: RenewalPlan, issuer: Issuer, der: Uint8Array): Promise<RenewalPlan> {
-    const reply = await issuer.renewalInfo?.(der, context)
+    const waitMs = await questionWaitMs(issuer)
+    if (waitMs > 0) return { ...plan, checkAtMs: Math.round(clock.nowMs() + waitMs + randomShare() * questionSpreadMs) }
+    asking += 1
+    const reply = await issuer.renewalInfo?.(der, context).finally(() => {
+      asking -= 1
+    })
+    noteAnswer(issuer, reply)
     const next = afterRenewalInfo(plan, reply, clock.nowMs(), randomShare())
     const { info } = next
     if (info !== undefined && (info.startMs !== plan.info?.startMs || info.endMs !== plan.info.endMs)) {
@@ -165,12 +185,36 @@ export function createRenewals(parts: RenewalParts): Renewals {
     return next
   }
 
+  /** A CA that is away is not asked by every certificate, and questions leave room for renewals. */
+  async function questionWaitMs(issuer: Issuer): Promise<number> {
+    if (asking >= maxQuestionsAtOnce) return questionSpreadMs
+    const untilMs = Math.max(silences.get(issuer.key)?.untilMs ?? 0, await issuance.awayUntilMs(issuer))
+    return untilMs - clock.nowMs()
+  }
+
+  function noteAnswer({ key }: Issuer, reply: RenewalInfoReply | undefined): void {
+    if (reply?.outcome !== 'temporary failure') {
+      silences.delete(key)
+      return
+    }
+    const failures = (silences.get(key)?.failures ?? 0) + 1
+    const pauseMs = Math.min(questionSpreadMs * 2 ** Math.min(failures - 1, 10), longestSilenceMs)
+    silences.set(key, { failures, untilMs: clock.nowMs() + Math.max(pauseMs, reply.retryAfterMs ?? 0) })
+  }
+
   async function renew(entry: RegisterEntry, plan: RenewalPlan, request: IssueRequest, nowMs: number): Promise<void> {
     const common = { names: entry.names, block: entry.block, remoteAddress: entry.remoteAddress }
     try {
       const urgent = plan.asked === true || isUrgent(entry, nowMs)
-      const { chain } = await issuance.renew(request, entry.serial, !urgent)
+      const { chain, source } = await issuance.renew(request, entry.serial, !urgent)
       const { serial, notAfterMs } = chain.leaf
+      if (serial === entry.serial) {
+        // What was running for the same need was met by the certificate that is to be replaced.
+        await register.savePlan(entry.id, plan, clock.nowMs() + goOnAgainMs)
+        return
+      }
+      // Whoever made it told it.
+      if (source !== 'issued') return
       log.info('renewed', { names: entry.names, serial, replaced: entry.serial })
       parts.tell({ kind: 'certificate.issued', atMs: clock.nowMs(), ...common, serial, notAfterMs })
     } catch (error) {
@@ -196,8 +240,12 @@ export function createRenewals(parts: RenewalParts): Renewals {
 
   function planAfter({ code, retry }: ProblemError, plan: RenewalPlan, entry: RegisterEntry): RenewalPlan {
     // A CA that is away, and a limit that is used up, say themselves when to come back.
-    if (retry.when === 'notBefore' && (code === 'serverInternal' || code === 'rateLimited'))
-      return afterOutage(plan, retry.atMs, randomShare())
+    if (retry.when === 'notBefore' && code === 'serverInternal') return afterOutage(plan, retry.atMs, randomShare())
+    if (retry.when === 'notBefore' && code === 'rateLimited') {
+      // What can wait is told when there is more than the reserve; once it is urgent it may have the reserve.
+      const freeAtMs = isUrgent(entry, clock.nowMs()) ? retry.atMs : Math.min(retry.atMs, urgentAtMs(entry))
+      return afterOutage(plan, freeAtMs, randomShare())
+    }
     const notBeforeMs = retry.when === 'notBefore' ? retry.atMs : 0
     return afterFailure(plan, entry, clock.nowMs(), randomShare(), notBeforeMs)
   }

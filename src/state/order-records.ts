@@ -22,6 +22,7 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
         posted: encodePosted(need.postedBytes),
         remote_address: need.remoteAddress,
         progress_json: null,
+        replaced_serial: need.replacedSerial ?? null,
         order_url: null,
         steps_json: '[]',
         attempts: 1,
@@ -152,6 +153,7 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
           block: row.block,
           postedBytes: decodePosted(row.posted),
           remoteAddress: row.remote_address,
+          ...(row.replaced_serial === null ? {} : { replacedSerial: row.replaced_serial }),
         }),
       )
     },

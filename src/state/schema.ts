@@ -19,6 +19,7 @@ export type Schema = {
     posted: string
     remote_address: string
     order_url: string | null
+    replaced_serial: string | null
     steps_json: string
     began_at_ms: number
     resume_at_ms: number
@@ -117,7 +118,8 @@ const renewals: Migration = {
         .alterTable('orders')
         .addColumn(column, 'text', (definition) => definition.notNull().defaultTo(column === 'steps_json' ? '[]' : ''))
         .execute()
-    await db.schema.alterTable('orders').addColumn('order_url', 'text').execute()
+    for (const column of ['order_url', 'replaced_serial'])
+      await db.schema.alterTable('orders').addColumn(column, 'text').execute()
     for (const column of ['began_at_ms', 'resume_at_ms'] as const)
       await db.schema
         .alterTable('orders')

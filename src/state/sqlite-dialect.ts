@@ -40,9 +40,14 @@ export function nodeSqliteDialect(database: DatabaseSync): SqliteDialect {
  */
 export function openSqlite(path: string, synchronous: 'FULL' | 'NORMAL'): DatabaseSync {
   const database = new DatabaseSync(path, { timeout: busyTimeoutMs })
-  switchToWal(database)
-  database.exec(`PRAGMA synchronous = ${synchronous}; PRAGMA foreign_keys = ON`)
-  return database
+  try {
+    switchToWal(database)
+    database.exec(`PRAGMA synchronous = ${synchronous}; PRAGMA foreign_keys = ON`)
+    return database
+  } catch (error) {
+    database.close()
+    throw error
+  }
 }
 
 /** SQLite does not wait for others here, whatever its time-out says: processes that start at once on a new file meet. */

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync } from 'node:fs'
+import { accessSync, chmodSync, constants, existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Dialect, Kysely } from 'kysely'
 import { Migrator } from 'kysely/migration'
@@ -51,11 +51,16 @@ export async function openState(
   } catch (cause) {
     for (const opened of new Set([db, quick])) await opened?.destroy()
     const reason = cause instanceof Error ? cause.message : 'unknown reason'
-    throw new Error(
-      `the state at ${withoutPassword(url)} cannot be used: ${reason}; restore a backup, or move it away: accounts are found again by their keys, certificates are ordered anew`,
-      { cause },
-    )
+    throw new Error(`the state at ${withoutPassword(url)} cannot be used: ${reason}; ${adviceFor(cause)}`, { cause })
   }
+}
+
+/** What a person can do about it. */
+function adviceFor(cause: unknown): string {
+  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+  if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM')
+    return 'make it writable for this user, or name another place in [state] url'
+  return 'restore a backup, or move it away: accounts are found again by their keys, certificates are ordered anew'
 }
 
 /** @param quick for what a power failure may take: it is made again, or expires */
@@ -94,6 +99,8 @@ async function openDialect(url: string, onError: (error: Error) => void): Promis
   const path = sqlitePath(url)
   await ensureDirectory(dirname(path))
   const isNew = !existsSync(path)
+  // SQLite only says that it cannot; the system says why.
+  for (const place of isNew ? [dirname(path)] : [dirname(path), path]) accessSync(place, constants.W_OK)
   const database = openSqlite(path, 'FULL')
   if (isNew) chmodSync(path, 0o600)
   return {

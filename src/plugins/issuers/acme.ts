@@ -25,6 +25,8 @@ export type AcmeIssuerSettings = {
   readonly limits: RateLimits
 }
 
+const clockToleranceMs = 5 * 60_000
+
 /** The issuer that speaks ACME to a CA: nextStep says what, this does it. */
 export function createAcmeIssuer(
   settings: AcmeIssuerSettings,
@@ -49,7 +51,7 @@ export function createAcmeIssuer(
   ): Promise<Advance> {
     const account = await holder.account(context)
     const progress = saved === undefined ? noProgress : restoreProgress(saved)
-    const run: Run = { grant, account, transport, context, place }
+    const run: Run = { grant, account, transport, context, place, caNowMs: await caNowMs(transport, context) }
     try {
       if (resumed && progress.order !== undefined && progress.chainPem === undefined)
         return await settle(run, settings, progress, await refresh(run, progress))
@@ -81,7 +83,11 @@ export function createAcmeIssuer(
     const account = await holder.account(context)
     // Which of several of one type presented it is not known any more; undoing what is not there is no failure.
     for (const solver of context.solvers)
-      await cleanUp({ account, context: { ...context, solvers: [solver] } }, progress, progress.chosen)
+      await cleanUp(
+        { account, context: { ...context, solvers: [solver] }, caNowMs: context.clock.nowMs() },
+        progress,
+        progress.chosen,
+      )
     for (const { url, status } of progress.authorizations) {
       if (status === 'pending') await deactivateAuthorization(transport, account, url, context)
     }
@@ -106,9 +112,16 @@ export function createAcmeIssuer(
   }
 }
 
-function nextStepOf({ grant, context }: Run, progress: OrderProgress): Step {
+function nextStepOf({ grant, context, caNowMs: nowMs }: Run, progress: OrderProgress): Step {
   const solvable = context.solvers.map((solver) => solver.type)
-  return nextStep(progress, grant.csr.identifiers, solvable, context.clock.nowMs())
+  return nextStep(progress, grant.csr.identifiers, solvable, nowMs)
+}
+
+/** An order's times are the CA's: they are not judged by a clock of ours that is far from its own. */
+async function caNowMs(transport: AcmeTransport, context: IssuerContext): Promise<number> {
+  const ownMs = context.clock.nowMs()
+  const caMs = await transport.timeMs(context).catch(() => undefined)
+  return caMs === undefined || Math.abs(caMs - ownMs) < clockToleranceMs ? ownMs : caMs
 }
 
 /** Steps that touch nothing outside need no saving of their own: they are taken along with the one before. */

@@ -26,6 +26,8 @@ export type Placing = {
   readonly account: UsableAccount
   readonly transport: AcmeTransport
   readonly context: IssuerContext
+  /** The CA's time, as far as it is known. */
+  readonly caNowMs: number
 }
 
 /** What must be given back when no certificate, or no failure, comes of an order. */
@@ -76,16 +78,18 @@ export async function placeOrder(placing: Placing, maybePlaced: boolean): Promis
 }
 
 /** A CA that does not take `replaces` is asked once without: it must not stand in the way of a renewal (RFC 9773 §5). */
-async function createWith(
-  { account, transport, context }: Placing,
-  plain: NewOrder,
-  replaces: string | undefined,
-): Promise<Order> {
+async function createWith(placing: Placing, plain: NewOrder, replaces: string | undefined): Promise<Order> {
+  const { account, transport, context } = placing
   try {
     const request = replaces === undefined ? plain : { ...plain, replaces }
     return (await createOrder(transport, account, request, context)).order
   } catch (error) {
     const { code, retry, message } = asProblemError(error)
+    if (code === 'invalidProfile' && plain.profile !== undefined) {
+      context.log.warn('the CA refuses the profile; ordering without it', { profile: plain.profile, reason: message })
+      const { profile: _, ...rest } = plain
+      return await createWith(placing, rest, replaces)
+    }
     const mayBeReplaces =
       retry.when === 'never' && (code === 'alreadyReplaced' || code === 'malformed' || code === 'unauthorized')
     if (replaces === undefined || !mayBeReplaces) throw error
@@ -116,7 +120,7 @@ async function offeredProfile({ place, grant, transport, context }: Placing): Pr
  * The one hole in ACME: an order whose address never reached us. Where the account lists its orders (RFC 8555
  * §7.1.2.1) it is found there; where not, a CA that gives the same open order again closes it for us.
  */
-async function findLostOrder({ grant, account, transport, context }: Placing): Promise<Order | undefined> {
+async function findLostOrder({ grant, account, transport, context, caNowMs }: Placing): Promise<Order | undefined> {
   try {
     const { ordersUrl } = await fetchAccount(transport, account, context)
     if (ordersUrl === undefined) return undefined
@@ -125,7 +129,7 @@ async function findLostOrder({ grant, account, transport, context }: Placing): P
       if (await context.isOrderInUse?.(url)) continue
       const { order } = await fetchOrder(transport, account, url, context)
       const open = order.status === 'pending' || order.status === 'ready'
-      const lasting = order.expiresAtMs === undefined || order.expiresAtMs > context.clock.nowMs()
+      const lasting = order.expiresAtMs === undefined || order.expiresAtMs > caNowMs
       if (open && lasting && sameIdentifiers(order.identifiers, grant.csr.identifiers)) return order
     }
   } catch (error) {

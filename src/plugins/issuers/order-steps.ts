@@ -24,6 +24,8 @@ export type Run = {
   readonly transport: AcmeTransport
   readonly context: IssuerContext
   readonly place: OrderPlace
+  /** The CA's time, as far as it is known. */
+  readonly caNowMs: number
 }
 
 /** What came of a step. */
@@ -158,15 +160,15 @@ function loadAuthorizations(run: Run, urls: readonly string[]): Promise<Authoriz
 }
 
 async function withSolver(
-  run: Pick<Run, 'context' | 'account'>,
+  run: Pick<Run, 'context' | 'account' | 'caNowMs'>,
   progress: OrderProgress,
   { identifier, wildcard, challenge }: ChosenChallenge,
   act: (solver: ChallengeSolver, task: ChallengeTask) => Promise<void>,
 ): Promise<void> {
   const solver = run.context.solvers.find(({ type }) => type === challenge.type)
   if (solver === undefined) return
-  const nowMs = run.context.clock.nowMs()
-  const expiresAtMs = Math.min(progress.order?.expiresAtMs ?? Number.POSITIVE_INFINITY, nowMs + answerLifetimeMs)
+  const lastsMs = (progress.order?.expiresAtMs ?? Number.POSITIVE_INFINITY) - run.caNowMs
+  const expiresAtMs = run.context.clock.nowMs() + Math.min(lastsMs, answerLifetimeMs)
   await act(solver, {
     identifier,
     wildcard,
@@ -178,7 +180,7 @@ async function withSolver(
 
 /** Never fails an issuance: what could not be removed is logged, and expires by itself where it can. */
 export async function cleanUp(
-  run: Pick<Run, 'context' | 'account'>,
+  run: Pick<Run, 'context' | 'account' | 'caNowMs'>,
   progress: OrderProgress,
   challenges: readonly ChosenChallenge[],
 ): Promise<void> {
