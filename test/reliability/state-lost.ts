@@ -151,7 +151,10 @@ async function runDamage(full: boolean): Promise<Figures> {
 function damage(file: string, seed: number): void {
   const bytes = readFileSync(file)
   const at = Math.floor(drawNumber('where', seed) * bytes.length)
-  if (seed % 5 < 2) return truncateSync(file, at)
+  if (seed % 5 < 2) {
+    truncateSync(file, at)
+    return
+  }
   if (seed % 5 < 4) bytes[at] = (bytes[at] ?? 0) ^ (1 << (seed % 8))
   else bytes.fill(0, at - (at % 4096), at - (at % 4096) + 4096)
   writeFileSync(file, bytes)

@@ -1,0 +1,4 @@
+import { revocation } from './revocation.ts'
+import { testScenarios } from './scenario.ts'
+
+testScenarios(revocation)
