@@ -7,9 +7,12 @@ const main = resolve(import.meta.dirname, '../src/main.ts')
 export type Outcome = { readonly code: number | null; readonly out: string; readonly err: string }
 
 /** Nobody sits at a terminal; `input` is what standard input holds. */
-export function runCommand(args: readonly string[], input = ''): Promise<Outcome> {
+export function runCommand(args: readonly string[], input = '', cwd?: string): Promise<Outcome> {
   return new Promise((done, fail) => {
-    const child = spawn(process.execPath, [main, ...args], { env: { ...process.env } })
+    const child = spawn(process.execPath, [main, ...args], {
+      env: { ...process.env },
+      ...(cwd === undefined ? {} : { cwd }),
+    })
     let [out, err] = ['', '']
     child.stdout.on('data', (chunk) => {
       out += String(chunk)
