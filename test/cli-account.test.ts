@@ -181,7 +181,7 @@ test('limits: what is used of which, when there is one again; and a CA that is a
   const orders = limits.find(({ limit }) => limit === 'orders')
   assert.deepEqual([orders?.used, orders?.capacity, orders?.issuer, outages], [2, 2, 'default', []])
   const waitMs = Date.parse(orders?.freeAt ?? '') - Date.now()
-  assert.ok(waitMs > 60 * 60_000 && waitMs <= 90 * 60_000, String(waitMs))
+  assert.ok(waitMs > 60 * 60_000 && waitMs <= 91 * 60_000, String(waitMs))
   const retryAfterMs = Number(refused.headers.get('retry-after')) * 1000
   assert.ok(Math.abs(retryAfterMs - waitMs) < 60_000, 'the host was told the same')
   const domain = limits.find(({ limit }) => limit === 'domain')

@@ -15,6 +15,9 @@ const dayMs = 24 * 3_600_000
 const directoryUrl = 'https://ca.example/dir'
 const here = `acme:${directoryUrl}`
 
+/** A ledger counts a second or two more than the CA. */
+const days = (ms: number) => Math.round(ms / dayMs)
+
 // the forecast -----------------------------------------------------------------------------------
 
 const bucket: RateBucket = { issuerKey: here, limit: 'domain', subject: 'a.example', capacity: 5, periodMs: 5 * dayMs }
@@ -37,7 +40,7 @@ test('a bucket that suffices holds nothing up; beyond it one comes through whene
   const renewals = forecast(many, new Map(), 0, dayMs)
   // A fifth is left for needs that cannot wait: four at once, then one a day.
   assert.deepEqual(
-    renewals.map(({ atMs }) => atMs / dayMs),
+    renewals.map(({ atMs }) => days(atMs)),
     [0, 0, 0, 0, 1, 2, 3],
   )
   assert.deepEqual(
@@ -50,7 +53,7 @@ test('a bucket that suffices holds nothing up; beyond it one comes through whene
 test('what is used already counts; what comes later finds what has come back meanwhile', () => {
   const used = new Map([[`${here}\0domain\0a.example`, 5 * dayMs]])
   const [first] = forecast([certificate('c', 0, [bucket])], new Map(used), 0, dayMs)
-  assert.equal(first?.atMs, 2 * dayMs)
+  assert.equal(days(first?.atMs ?? 0), 2)
   const [later] = forecast([certificate('c', 6 * dayMs, [bucket])], new Map(used), 0, 10 * dayMs)
   assert.deepEqual([later?.atMs, later?.heldUpBy], [6 * dayMs, undefined])
 })
@@ -64,7 +67,7 @@ test('short lives come again and again; what a limit lets die is said', () => {
   const one: RateBucket = { ...bucket, capacity: 1, periodMs: 40 * dayMs }
   const two = [certificate('a', 0, [one]), certificate('b', 0, [one])]
   assert.deepEqual(
-    forecast(two, new Map(), 0, dayMs).map(({ atMs, tooLate }) => [atMs / dayMs, tooLate]),
+    forecast(two, new Map(), 0, dayMs).map(({ atMs, tooLate }) => [days(atMs), tooLate]),
     [
       [0, false],
       [40, true],
@@ -228,4 +231,20 @@ test('certs list: every state has its word, and the reason of a renewal is told'
   const text = (await runCommand(['certs', 'list', config])).out
   assert.match(text, /failing: no \[31m luck/, 'what a CA says cannot paint the terminal')
   assert.equal(all[0]?.names[0], 'over.example', 'the nearest end first')
+})
+
+test('every command of a command has help with an example of itself', async () => {
+  const commands = [
+    ...['list', 'show', 'renew', 'revoke'].map((name) => ['certs', name]),
+    ...['list', 'show'].map((name) => ['orders', name]),
+    ...['show', 'update', 'rollover', 'deactivate'].map((name) => ['account', name]),
+    ...['certs', 'orders', 'account', 'plan', 'limits'].map((name) => [name]),
+  ]
+  const outcomes = await Promise.all(commands.map((words) => runCommand([...words, '--help'])))
+  for (const [index, { code, out }] of outcomes.entries()) {
+    const name = commands[index]?.join(' ')
+    assert.equal(code, 0)
+    assert.match(out, new RegExp(`\nExamples:\n  acmems ${name}`))
+    assert.ok(out.includes('--json') || commands[index]?.length === 1, name)
+  }
 })
