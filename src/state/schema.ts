@@ -165,6 +165,7 @@ const renewals: Migration = {
       .addColumn('last_error', 'text')
       .execute()
     await db.schema.createIndex('register_wake').on('register').column('wake_at_ms').execute()
+    await db.schema.createIndex('register_end').on('register').columns(['not_after_ms', 'wake_at_ms']).execute()
     await db.schema.createIndex('register_names').on('register').columns(['names_key', 'block']).execute()
     await db.schema
       .createTable('outages')

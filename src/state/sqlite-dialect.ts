@@ -50,6 +50,14 @@ export function openSqlite(path: string, synchronous: 'FULL' | 'NORMAL'): Databa
   }
 }
 
+/** Reads the whole structure. @throws Error when it is damaged; the database is closed then */
+export function checkSqlite(database: DatabaseSync): void {
+  const [finding] = Object.values(database.prepare('PRAGMA quick_check(1)').get() ?? {})
+  if (finding === 'ok') return
+  database.close()
+  throw new Error(`the database is damaged: ${String(finding)}`)
+}
+
 /** SQLite does not wait for others here, whatever its time-out says: processes that start at once on a new file meet. */
 function switchToWal(database: DatabaseSync): void {
   for (let attempt = 1; ; attempt++) {

@@ -1,4 +1,4 @@
-import { accessSync, chmodSync, constants, existsSync } from 'node:fs'
+import { accessSync, chmodSync, constants, existsSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Dialect, Kysely } from 'kysely'
 import { Migrator } from 'kysely/migration'
@@ -13,7 +13,10 @@ import { type StoredOutages, storedOutages } from './outages.ts'
 import { rateLedger, type StoredRateLedger } from './rate-ledger.ts'
 import { migrations, type Schema } from './schema.ts'
 import { type Servers, storedServers } from './servers.ts'
-import { exclusively, nodeSqliteDialect, openSqlite } from './sqlite-dialect.ts'
+import { checkSqlite, exclusively, nodeSqliteDialect, openSqlite } from './sqlite-dialect.ts'
+
+/** A bigger database is not read as a whole at every start. */
+const maxCheckedBytes = 20 * 1024 * 1024
 
 /** What must survive a restart. */
 export interface State extends AsyncDisposable {
@@ -47,7 +50,10 @@ export async function openState(
     const migrator = new Migrator({ db, provider: migrations })
     const { error } = await alone(() => migrator.migrateToLatest())
     if (error !== undefined) throw error
-    return await stateOver(db, quick, nowMs)
+    const state = await stateOver(db, quick, nowMs)
+    // Damage is better met here, where it is said what can be done about it.
+    await state.orders.holders()
+    return state
   } catch (cause) {
     for (const opened of new Set([db, quick])) await opened?.destroy()
     const reason = cause instanceof Error ? cause.message : 'unknown reason'
@@ -102,6 +108,7 @@ async function openDialect(url: string, onError: (error: Error) => void): Promis
   // SQLite only says that it cannot; the system says why.
   for (const place of isNew ? [dirname(path)] : [dirname(path), path]) accessSync(place, constants.W_OK)
   const database = openSqlite(path, 'FULL')
+  if (!isNew && statSync(path).size <= maxCheckedBytes) checkSqlite(database)
   if (isNew) chmodSync(path, 0o600)
   return {
     dialect: nodeSqliteDialect(database),
