@@ -1,10 +1,11 @@
-// npm run bench [-- --only a,b,c,d] [--quick] [--json]: what the release can do, as ratios to what is possible at all
+// npm run bench [-- --only a,b,c,d,e] [--quick] [--json]: what the release can do, as ratios to what is possible at all
 // on the same machine at the same moment. Everything stays on loopback; nothing is left behind.
 import { availableParallelism, loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { type CachedSignRow, measureCachedSign } from './cached-sign.ts'
 import { type MemoryFigures, measureMemory } from './memory.ts'
 import { measureNewCertificates, type NewCertificatesRow } from './new-certificates.ts'
+import { measurePlanner, type PlannerFigures } from './planner.ts'
 import { makeRelease, type Release } from './release.ts'
 import { formatFigures } from './report.ts'
 import { measureStart, type StartFigures } from './start-time.ts'
@@ -18,14 +19,15 @@ export type Figures = {
   readonly newCertificates?: readonly NewCertificatesRow[]
   readonly memory?: MemoryFigures
   readonly start?: StartFigures
+  readonly planner?: PlannerFigures
 }
 
-const parts = ['a', 'b', 'c', 'd'] as const
+const parts = ['a', 'b', 'c', 'd', 'e'] as const
 type Part = (typeof parts)[number]
 
 function readArguments(): { json: boolean; quick: boolean; wanted: ReadonlySet<Part> } {
   const flag = { type: 'boolean', default: false } as const
-  const { values } = parseArgs({ options: { json: flag, quick: flag, only: { type: 'string', default: 'abcd' } } })
+  const { values } = parseArgs({ options: { json: flag, quick: flag, only: { type: 'string', default: 'abcde' } } })
   const wanted = [...values.only.replaceAll(/[,|\s]/g, '')]
   const unknown = wanted.find((name) => !parts.some((part) => part === name))
   if (unknown !== undefined || wanted.length === 0) {
@@ -47,12 +49,14 @@ async function measure(release: Release, quick: boolean, wanted: ReadonlySet<Par
   const newCertificates = await when('b', 'new certificates', () => measureNewCertificates(release, quick))
   const memory = await when('c', 'memory', () => measureMemory(release))
   const start = await when('d', 'start', () => measureStart(release, quick))
+  const planner = await when('e', 'planning renewals', () => measurePlanner(quick))
   return {
     ...machine,
     ...(cachedSign === undefined ? {} : { cachedSign }),
     ...(newCertificates === undefined ? {} : { newCertificates }),
     ...(memory === undefined ? {} : { memory }),
     ...(start === undefined ? {} : { start }),
+    ...(planner === undefined ? {} : { planner }),
   }
 }
 

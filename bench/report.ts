@@ -2,6 +2,7 @@ import type { Figures } from './bench.ts'
 import type { CachedSignRow } from './cached-sign.ts'
 import type { MemoryFigures } from './memory.ts'
 import type { NewCertificatesRow } from './new-certificates.ts'
+import type { PlannerFigures } from './planner.ts'
 import type { StartFigures } from './start-time.ts'
 
 /** What was to be reached; on paper for a machine with nothing else to do. */
@@ -13,16 +14,20 @@ export const aims = {
   requestsPerCertificate: 7,
   idleMb: 100,
   startMs: 500,
+  /** Ten times the certificates cost at most so many times as much a certificate. */
+  plannerGrowth: 4,
+  takeEightMs: 20,
 } as const
 
 export function formatFigures(figures: Figures): string {
-  const { node, cpus, load, cachedSign, newCertificates, memory, start } = figures
+  const { node, cpus, load, cachedSign, newCertificates, memory, start, planner } = figures
   const lines = [
     `Node.js ${node}, ${cpus} processors, load ${load.toFixed(1)} before it began; medians, in brackets the best`,
     ...(cachedSign === undefined ? [] : formatCachedSign(cachedSign)),
     ...(newCertificates === undefined ? [] : formatNewCertificates(newCertificates)),
     ...(memory === undefined ? [] : formatMemory(memory)),
     ...(start === undefined ? [] : formatStart(start)),
+    ...(planner === undefined ? [] : formatPlanner(planner)),
   ]
   return `${lines.join('\n')}\n`
 }
@@ -86,6 +91,46 @@ function formatStart({ serveMs, bestServeMs, versionMs, bestVersionMs, nodeMs }:
     '\n(d) start',
     `    serve accepts after ${both(serveMs, bestServeMs)}, --version is done after ${both(versionMs, bestVersionMs)}, Node.js alone after ${nodeMs.toFixed(0)} ms`,
     judge(`serve accepts within ${aims.startMs} ms`, serveMs < aims.startMs),
+  ]
+}
+
+function formatPlanner({ planner, register }: PlannerFigures): string[] {
+  const perCertificate = ({ cpuMsPerDay, certificates }: (typeof planner)[number]) =>
+    (cpuMsPerDay * 1000) / certificates
+  const [smallest] = planner
+  const fleets = planner.map((row) => [
+    row.certificates.toLocaleString('en'),
+    row.decisionsPerDay.toFixed(0),
+    row.cpuMsPerDay.toFixed(0),
+    perCertificate(row).toFixed(1),
+    `x ${(smallest === undefined ? 1 : perCertificate(row) / perCertificate(smallest)).toFixed(1)}`,
+    row.memoryMb.toFixed(0),
+  ])
+  const rows = register.map((row) => [
+    row.certificates.toLocaleString('en'),
+    row.fileMb.toFixed(0),
+    row.takeNothingMs.toFixed(2),
+    row.takeEightMs.toFixed(2),
+    row.takeFromAllMs.toFixed(2),
+    row.plansPerSecond.toFixed(0),
+  ])
+  const growths = planner.slice(1).map((row, index) => {
+    const former = planner[index]
+    return former === undefined ? 1 : perCertificate(row) / perCertificate(former)
+  })
+  return [
+    '\n(e) planning renewals: a simulated day of certificates of 45 days, all decisions in memory',
+    ...formatTable(['certificates', 'decisions', 'processor ms', 'us each', 'growth', 'memory MiB'], fleets),
+    judge(
+      `ten times as many cost <= ${aims.plannerGrowth} times as much each`,
+      growths.every((one) => one <= aims.plannerGrowth),
+    ),
+    '    the register in SQLite: takeDue, and takeDue with savePlan',
+    ...formatTable(['certificates', 'file MiB', 'none due ms', '8 due ms', 'all due ms', 'plans/s'], rows),
+    judge(
+      `8 due taken within ${aims.takeEightMs} ms`,
+      register.every((row) => row.takeEightMs <= aims.takeEightMs),
+    ),
   ]
 }
 
