@@ -16,6 +16,7 @@ import {
 import { bucketsOf, type RateLimits } from '../../src/plugins/issuers/rate-limits.ts'
 import type { CaCertificate, CaOrder, SimulatedCa } from './ca.ts'
 import { createEventHeap } from './event-heap.ts'
+import { type FleetGroup, type Member, makeMembers } from './members.ts'
 import { createMemoryLedger } from './memory-ledger.ts'
 import { createTally, type FleetReport } from './tally.ts'
 
@@ -25,15 +26,6 @@ const dayMs = 24 * hourMs
 const pauseMs = 5000
 const maxAtOnce = 8
 const reserveForUrgent = 0.2
-
-export type FleetGroup = {
-  readonly name: string
-  readonly count: number
-  readonly lifetimeMs: number
-  readonly namesPerDomain: number
-  /** Indices of `cas`: the issuer, then what stands in for it. */
-  readonly cas: readonly number[]
-}
 
 export type FleetOptions = {
   readonly startMs: number
@@ -53,20 +45,6 @@ export type FleetOptions = {
   readonly awayMs: number
 }
 
-/** One certificate of the fleet. */
-type Member = {
-  readonly index: number
-  readonly group: FleetGroup
-  readonly names: number
-  readonly domain: number
-  /** Undefined until the first is issued. */
-  certificate: CaCertificate | undefined
-  /** From which of the CAs. */
-  ca: number
-  plan: RenewalPlan
-}
-
-const noPlan: RenewalPlan = { ownAtMs: 0, backstopAtMs: 0, checkAtMs: 0, checkFailures: 0, failures: 0, retryAtMs: 0 }
 const unreachable = new ProblemError('serverInternal', 'the CA cannot be reached', { retry: { when: 'backoff' } })
 
 /** Runs the fleet to the end of its days. */
@@ -303,25 +281,4 @@ export function simulateFleet(options: FleetOptions): FleetReport {
   }
   for (const { group, certificate } of members) tally.atEnd(group, certificate, endMs)
   return tally.report(cas.map(({ counts }) => counts))
-}
-
-/** Names of one group are spread over registered domains of their own; in the order of a shuffle, not by group. */
-function makeMembers(groups: readonly FleetGroup[]): Member[] {
-  const drafts = groups.flatMap((group, number) =>
-    Array.from({ length: group.count }, (_, place) => ({
-      group,
-      domain: number * 1_000_000 + Math.floor(place / group.namesPerDomain),
-      order: ((place + 0.5) / group.count + number / 1e6) % 1,
-    })),
-  )
-  drafts.sort((one, other) => one.order - other.order)
-  return drafts.map(({ group, domain }, index) => ({
-    index,
-    group,
-    names: index,
-    domain,
-    certificate: undefined,
-    ca: -1,
-    plan: noPlan,
-  }))
 }

@@ -1,7 +1,8 @@
 // The fleets that the year's test and the bench run.
 import { type RateLimits, rateLimitsOf } from '../../src/plugins/issuers/rate-limits.ts'
 import { createCa, type Span } from './ca.ts'
-import { type FleetGroup, simulateFleet } from './fleet.ts'
+import { simulateFleet } from './fleet.ts'
+import type { FleetGroup } from './members.ts'
 import type { FleetReport } from './tally.ts'
 
 const hourMs = 3_600_000

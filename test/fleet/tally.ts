@@ -1,5 +1,5 @@
 import type { CaCertificate, CaCounts } from './ca.ts'
-import type { FleetGroup } from './fleet.ts'
+import type { FleetGroup } from './members.ts'
 
 const hourMs = 3_600_000
 
