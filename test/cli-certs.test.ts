@@ -150,7 +150,7 @@ test('where there is no state, none is made', async () => {
   using folder = makeTempFolder('certs')
   const database = join(folder.path, 'none', 'state.db')
   const set = ['--set', `state.url=sqlite:${database}`]
-  for (const args of [
+  const calls = [
     ['certs', 'list'],
     ['certs', 'show', 'x.example'],
     ['certs', 'renew', '--all'],
@@ -159,16 +159,16 @@ test('where there is no state, none is made', async () => {
     ['orders', 'show', 'x.example'],
     ['limits'],
     ['plan'],
-  ]) {
-    const { code, err } = await runCommand([...args, ...set])
-    assert.equal(code, 1, args.join(' '))
+  ]
+  for (const { code, err } of await Promise.all(calls.map((args) => runCommand([...args, ...set])))) {
+    assert.equal(code, 1, err)
     assert.ok(err.includes(database) && err.includes('acmems serve'), err)
     assert.ok(!existsSync(database))
   }
 })
 
 test('called wrongly: 2, and what to do', async () => {
-  for (const args of [
+  const calls = [
     ['certs'],
     ['certs', 'lits'],
     ['certs', 'show'],
@@ -180,9 +180,9 @@ test('called wrongly: 2, and what to do', async () => {
     ['account', 'update', '--email', 'nobody'],
     ['orders', 'list', '--max', '0'],
     ['plan', '--days', 'x'],
-  ]) {
-    const { code, err } = await runCommand(args)
-    assert.equal(code, 2, `${args.join(' ')}: ${err}`)
+  ]
+  for (const [index, { code, err }] of (await Promise.all(calls.map((args) => runCommand(args)))).entries()) {
+    assert.equal(code, 2, `${calls[index]?.join(' ')}: ${err}`)
     assert.notEqual(err, '')
   }
 })

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { createInterface } from 'node:readline/promises'
 import { UsageError } from './usage-error.ts'
 
@@ -11,7 +12,9 @@ export async function confirm(what: string, yes: boolean): Promise<void> {
     throw new UsageError(`${what}? This cannot be undone, and there is no terminal to ask at: say --yes to do it`)
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
   try {
-    const answer = await terminal.question(`${what}? This cannot be undone. [y/N] `)
+    // Ctrl-C and Ctrl-D close it without an answer.
+    const closed = once(terminal, 'close').then(() => 'no')
+    const answer = await Promise.race([terminal.question(`${what}? This cannot be undone. [y/N] `), closed])
     if (!/^y(es)?$/i.test(answer.trim())) throw new Error('nothing was done')
   } finally {
     terminal.close()

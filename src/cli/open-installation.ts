@@ -16,10 +16,12 @@ export type Desk = Installation & {
   readonly clock: Clock
   /** Makes what the configuration names, once. */
   openRuntime(): Promise<Runtime>
+  /** From now on Ctrl-C tells what runs to stop, and lets it undo what it presented. */
+  stopOnSignal(): void
 }
 
 /**
- * Opens the state that the server uses; none is made. Ctrl-C tells what runs to stop.
+ * Opens the state that the server uses; none is made.
  * @throws Error when there is no state
  */
 export async function openDesk(files: readonly string[], flags: ConfigFlags): Promise<Desk> {
@@ -30,7 +32,6 @@ export async function openDesk(files: readonly string[], flags: ConfigFlags): Pr
   await using stack = new AsyncDisposableStack()
   const log = stack.use(createLog({ level: 'warning', destination: 'stderr', format: 'text' }, false))
   const stopping = new AbortController()
-  void stopSignal().then((signal) => stopping.abort(new Error(`stopped by ${signal}`)))
   const installation = stack.use(await openInstallation(config, { log, ...platform }, stopping.signal))
   let runtime: Promise<Runtime> | undefined
   const openRuntime = async () => {
@@ -43,6 +44,7 @@ export async function openDesk(files: readonly string[], flags: ConfigFlags): Pr
     config,
     clock: installation.context.clock,
     openRuntime,
+    stopOnSignal: () => void stopSignal().then((signal) => stopping.abort(new Error(`stopped by ${signal}`))),
     [Symbol.asyncDispose]: () => disposables.disposeAsync(),
   }
 }

@@ -11,6 +11,7 @@ const maxAtOnce = 4
 /** Renews without a server: answers the CA's questions itself for as long as it takes. */
 export async function renewHere(desk: Desk, entries: readonly StoredEntry[], tell: TellProgress): Promise<Renewal[]> {
   const { state, clock, context, holder } = desk
+  desk.stopOnSignal()
   const { createIssuanceOver } = await import('../daemon.ts')
   const { createResponders } = await import('../responders.ts')
   const runtime = await desk.openRuntime()
@@ -39,7 +40,7 @@ export async function renewHere(desk: Desk, entries: readonly StoredEntry[], tel
       await endAsking(entry)
       return { entry, outcome: 'renewed', serial: chain.leaf.serial, notAfterMs: chain.leaf.notAfterMs }
     } catch (error) {
-      if (context.signal.aborted) throw error
+      if (context.signal.aborted) throw context.signal.reason
       const { message: reason, retry } = asProblemError(error)
       const plan = { ...entry.plan, asked: true as const }
       const notBeforeMs = retry.when === 'notBefore' ? retry.atMs : 0

@@ -27,7 +27,9 @@ export async function waitForRenewals(
   const open = new Map(entries.map((entry) => [entry.id, entry]))
   const told = new Map<string, number>()
   const done: Renewal[] = []
+  const beganAtMs = clock.nowMs()
   let lastSignMs = clock.monotonicMs()
+  for (const entry of entries) tell(entry, 'left to the server, which looks every few seconds')
   const finish = (entry: StoredEntry, renewal: Omit<Renewal, 'entry'>) => {
     open.delete(entry.id)
     done.push({ entry, ...renewal })
@@ -46,7 +48,7 @@ export async function waitForRenewals(
 
   async function tellSteps(entry: StoredEntry): Promise<void> {
     const [story] = await state.stories.list(1, { needPrefix: entry.id })
-    if (story === undefined || story.finishedAtMs !== undefined) return
+    if (story === undefined || story.beganAtMs < beganAtMs) return
     for (const { note } of story.steps.slice(told.get(entry.id) ?? 0)) {
       tell(entry, note)
       lastSignMs = clock.monotonicMs()
