@@ -96,11 +96,12 @@ export function createIssuance(parts: IssuanceParts): Issuance {
   }
 
   async function resume(request: IssueRequest, replacedSerial?: string): Promise<CertificateRecord> {
-    if (replacedSerial !== undefined) return await renew(request, replacedSerial, true)
     const kept = await finder.find(request)
-    return await once(request, 'resume', () =>
-      obtain(request, { occasion: 'resume', kept, canWait: kept !== undefined }),
-    )
+    const wish = { kept, canWait: kept !== undefined }
+    if (replacedSerial === undefined)
+      return await once(request, 'resume', () => obtain(request, { ...wish, occasion: 'resume' }))
+    // Also where the new certificate is kept already: its order is left behind, and only who claims it can end it.
+    return await once(request, 'renewal', () => obtain(request, { ...wish, occasion: 'renewal', replacedSerial }))
   }
 
   /** One at a time for one need, however many ask. */
