@@ -238,8 +238,8 @@ async function judge(
   const failedOrders = stories.filter(({ url, outcome }) => outcome === 'failed' && heard.has(url ?? '')).length
   const unsavedOrders = [...heard].filter((url) => !stories.some((story) => story.url === url)).length
   if (heard.size > 1 + failedOrders + unsavedOrders) violations.push(`${heard.size} orders were made`)
-  // This CA lists its orders, so that one is found again (RFC 8555 §7.1.2.1); a renewal begins anew instead.
-  if (unsavedOrders > 0 && !plan.series.renewal) violations.push('an order was made again that the CA lists')
+  // This CA lists its orders, so that one is found again (RFC 8555 §7.1.2.1).
+  if (unsavedOrders > 0) violations.push('an order was made again that the CA lists')
   if (failedOrders + unsavedOrders > facts.deaths.length) violations.push('more orders were lost than servers died')
   return {
     ...{ plan, certificates, expectedCertificates, violations, ...facts, failedOrders, unsavedOrders },
