@@ -134,7 +134,14 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
         .where('order_url', '=', orderUrl)
         .where('need', '<>', needId)
         .executeTakeFirst()
-      return row !== undefined
+      if (row !== undefined) return true
+      // What is over cannot be the one that was lost: asking the CA about each would make the search ever longer.
+      const story = await quick
+        .selectFrom('order_stories')
+        .select('need')
+        .where('order_url', '=', orderUrl)
+        .executeTakeFirst()
+      return story !== undefined
     },
     async unattended(nowMs, max) {
       const rows = await quick
