@@ -139,7 +139,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
       server = await startServer(config, folder, clock)
     },
     ask,
-    askUntilGiven: (csr, { pauseMs = 500, maxAsks = 60 } = {}) => askUntilGiven(() => ask(csr), pauseMs, maxAsks),
+    askUntilGiven: (csr, { pauseMs = 500, maxAsks = 300 } = {}) => askUntilGiven(() => ask(csr), pauseMs, maxAsks),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }
@@ -165,7 +165,7 @@ async function waitUntilIdle(proxy: FaultProxy, load: { readonly inFlight: numbe
   }
 }
 
-export async function askUntilGiven(ask: () => Promise<SignReply>, pauseMs = 500, maxAsks = 60): Promise<Given> {
+export async function askUntilGiven(ask: () => Promise<SignReply>, pauseMs = 500, maxAsks = 300): Promise<Given> {
   const startedMs = performance.now()
   for (let asks = 1; ; asks++) {
     const reply = await ask()

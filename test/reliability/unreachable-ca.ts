@@ -11,7 +11,7 @@ const hourMs = 3_600_000
 
 /** Hosts that all ask, and again until they have it; then the faults end. */
 async function askThrough(prefix: string, rules: readonly Rule[], full: boolean): Promise<Figures> {
-  const [count, speed] = full ? [50, 1] : [4, 5]
+  const [count, speed] = full ? [20, 1] : [4, 5]
   const calmMs = await measureCalm(prefix, count)
   await using rig = await startRig({ rules, clock: createTestClock(speed) })
   const csrs = makeCsrs(prefix, count)
@@ -28,11 +28,13 @@ async function figuresOf(
 ): Promise<Figures> {
   const { pebble, proxy } = rig
   const successes = given.filter(({ reply }) => reply.status === 200).length
-  const requests = proxy.log.length
+  // When to renew is asked by a timer.
+  const count = () => proxy.log.filter(({ endpoint }) => endpoint !== 'renewalInfo').length
+  const requests = count()
   assert.equal(successes, csrs.length, given.find(({ reply }) => reply.status !== 200)?.reply.text)
   assert.equal(pebble.issuedCount(), csrs.length, 'one certificate a need')
   await assertInvariants(rig, { kept: new Map(csrs.map((csr, i) => [csr, given[i]?.reply.text ?? ''])) })
-  assert.equal(proxy.log.length, requests, 'a kept certificate is answered without the CA')
+  assert.equal(count(), requests, 'a kept certificate is answered without the CA')
   const extraMs = (median(given.map(({ elapsedMs }) => elapsedMs)) - calmMs) * speed
   return {
     'hosts that got their certificate': percent(successes, csrs.length),
