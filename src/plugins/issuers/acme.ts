@@ -14,7 +14,7 @@ import type { AcmeTransport, Signer } from '../../acme-client/transport.ts'
 import type { Advance, Grant, IssuedChain, Issuer, IssuerContext, Progress, RateLedger } from '../../plugin-api.ts'
 import { certificateId } from '../../x509/certificate-id.ts'
 import type { AccountHolder } from './acme-account.ts'
-import type { OrderPlace } from './new-order.ts'
+import { noteSent, type OrderPlace } from './new-order.ts'
 import { again, cleanUp, type Performed, perform, type Run, refresh } from './order-steps.ts'
 import type { RateLimits } from './rate-limits.ts'
 
@@ -40,6 +40,7 @@ export function createAcmeIssuer(
     profile: settings.profile,
     limits: settings.limits,
     rates,
+    sent: new Map(),
     told: undefined,
   }
 
@@ -49,6 +50,7 @@ export function createAcmeIssuer(
     resumed: boolean,
     context: IssuerContext,
   ): Promise<Advance> {
+    if (saved === undefined && !resumed) noteSent(place, grant, false)
     const account = await holder.account(context)
     const progress = saved === undefined ? noProgress : restoreProgress(saved)
     const run: Run = { grant, account, transport, context, place, caNowMs: await caNowMs(transport, context) }

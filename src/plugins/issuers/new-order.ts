@@ -16,6 +16,8 @@ export type OrderPlace = {
   readonly profile: string | undefined
   readonly limits: RateLimits
   readonly rates: RateLedger
+  /** By key and names: did a request for an order leave whose outcome is not known? */
+  readonly sent: Map<string, boolean>
   /** Names, and until when the CA said that there is nothing for them; as last read from the state. */
   told: { readonly names: Promise<Map<string, number>>; readonly readAtMs: number } | undefined
 }
@@ -49,7 +51,7 @@ const toldLifetimeMs = 60_000
 export async function placeOrder(placing: Placing, maybePlaced: boolean): Promise<PlacedOrder> {
   const { place, grant, account, context } = placing
   const none: TakenRates = { certificates: [], failures: [] }
-  const lost = maybePlaced ? await findLostOrder(placing) : undefined
+  const lost = maybePlaced && mayBeLost(place, grant) ? await findLostOrder(placing) : undefined
   if (lost !== undefined) return { order: lost, taken: none, note: `order found again: ${lost.url} (${lost.status})` }
   const replaces = await replacedCertificate(placing)
   const exempt = replaces !== undefined ? 'asked by the CA' : context.predecessorDer ? 'same names' : 'nothing'
@@ -63,10 +65,13 @@ export async function placeOrder(placing: Placing, maybePlaced: boolean): Promis
   }
   const taken: TakenRates = { certificates: buckets.certificates, failures: buckets.failures }
   try {
+    noteSent(place, grant, true)
     const order = await createWith(placing, plain, replaces)
+    noteSent(place, grant, false)
     return { order, taken, note: `order made: ${order.url} (${order.status})` }
   } catch (error) {
     const problem = asProblemError(error)
+    if (isDefinite(problem)) noteSent(place, grant, false)
     // A CA that says that there is nothing left knows better than our ledger.
     const unused = problem.code === 'rateLimited' ? [] : [...buckets.orders, ...taken.certificates]
     // What the CA said is not hidden by a ledger that cannot be written.
@@ -75,6 +80,26 @@ export async function placeOrder(placing: Placing, maybePlaced: boolean): Promis
     await noteRefusal(placing, problem).catch(tell)
     throw asOwnAffair(problem)
   }
+}
+
+/** Only a request that left and was not plainly refused can have made an order; what another process did, nobody knows. */
+function mayBeLost({ sent }: OrderPlace, grant: Grant): boolean {
+  return sent.get(sentKey(grant)) ?? true
+}
+
+/** @param isOpen a request for an order is under way, or its outcome is not known */
+export function noteSent({ sent }: OrderPlace, grant: Grant, isOpen: boolean): void {
+  if (sent.size >= maxTold) sent.clear()
+  sent.set(sentKey(grant), isOpen)
+}
+
+function sentKey({ csr }: Grant): string {
+  return `${csr.publicKeyHash} ${csr.identifiers.map(({ value }) => value).join(' ')}`
+}
+
+/** The CA has understood the request and made nothing of it. */
+function isDefinite({ retry, code }: ProblemError): boolean {
+  return retry.when === 'never' || code === 'rateLimited'
 }
 
 /** A CA that does not take `replaces` is asked once without: it must not stand in the way of a renewal (RFC 9773 §5). */
