@@ -74,14 +74,17 @@ export interface ChallengeSolver {
 /** `fqdn` without a trailing dot. */
 export type TxtRecord = { readonly fqdn: string; readonly value: string }
 
-/** Used by the dns-01 solver: a provider becomes a `[verification]` type of its own name. */
+/**
+ * Used by the dns-01 solver: a provider becomes a `[verification]` type of its own name. The task is what the value comes
+ * from, for those who hand it on; with CNAME delegation the record is elsewhere than the identifier says.
+ */
 export interface DnsProvider {
   /** Adds one value and keeps the others: a name and its wildcard share `_acme-challenge`. MUST be idempotent. */
-  addTxt(record: TxtRecord, context: PluginContext): Promise<void>
+  addTxt(record: TxtRecord, context: PluginContext, task?: ChallengeTask): Promise<void>
   /** Removes exactly this value; succeeds when it is not there. */
-  removeTxt(record: TxtRecord, context: PluginContext): Promise<void>
+  removeTxt(record: TxtRecord, context: PluginContext, task?: ChallengeTask): Promise<void>
   /** Waits until every authoritative server shows the value. */
-  waitUntilVisible?(record: TxtRecord, context: PluginContext): Promise<void>
+  waitUntilVisible?(record: TxtRecord, context: PluginContext, task?: ChallengeTask): Promise<void>
 }
 
 // 4. account keys ---------------------------------------------------------------------------------

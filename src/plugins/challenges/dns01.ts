@@ -6,9 +6,9 @@ export function createDns01Solver(provider: DnsProvider & Partial<AsyncDisposabl
   const wait = provider.waitUntilVisible?.bind(provider)
   return {
     type: 'dns-01',
-    present: (task, context) => provider.addTxt(txtRecordOf(task), context),
-    ...(wait === undefined ? {} : { waitUntilVisible: (task, context) => wait(txtRecordOf(task), context) }),
-    cleanUp: (task, context) => provider.removeTxt(txtRecordOf(task), context),
+    present: (task, context) => provider.addTxt(txtRecordOf(task), context, task),
+    ...(wait === undefined ? {} : { waitUntilVisible: (task, context) => wait(txtRecordOf(task), context, task) }),
+    cleanUp: (task, context) => provider.removeTxt(txtRecordOf(task), context, task),
     async [Symbol.asyncDispose]() {
       await provider[Symbol.asyncDispose]?.()
     },
