@@ -9,6 +9,9 @@ export { freePort } from './free-port.ts'
 const CHECKOUT = resolve(import.meta.dirname, '../..')
 const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/lib/postgresql/15/bin']
 
+/** `status`: what it ends with when all is well, where that is not 0. */
+type HowToAsk = { args: readonly string[]; version: RegExp | undefined; package?: string; status?: number }
+
 /** How each one tells its version: arguments, and where in the output. Without `args` Debian's package version counts. */
 const PEERS = {
   nginx: { args: ['-v'], version: /nginx\/([\d.]+)/ },
@@ -23,11 +26,14 @@ const PEERS = {
   dash: { args: ['-c', ':'], version: undefined, package: 'dash' },
   bash: { args: ['--version'], version: /version ([\d.]+)/ },
   named: { args: ['-v'], version: /BIND ([\d.]+)/ },
+  nsupdate: { args: ['-V'], version: /nsupdate ([\d.]+)/ },
+  pdns_server: { args: ['--version'], version: /PowerDNS Authoritative Server ([\d.]+)/, status: 99 },
+  dehydrated: { args: ['--version'], version: /Dehydrated version: ([\d.]+)/ },
   postgres: { args: ['--version'], version: /PostgreSQL\) ([\d.]+)/ },
   busybox: { args: [], version: /BusyBox v([\d.]+)/ },
   perl: { args: ['-v'], version: /\(v([\d.]+)\)/ },
   'systemd-notify': { args: ['--version'], version: /systemd (\d+)/ },
-} as const satisfies Record<string, { args: readonly string[]; version: RegExp | undefined; package?: string }>
+} as const satisfies Record<string, HowToAsk>
 
 export type PeerName = keyof typeof PEERS
 
@@ -100,7 +106,7 @@ export function findPeer(name: PeerName): Peer | undefined {
   if (known !== undefined) return known
   const isUnpacked = place.unpackedIn !== undefined
   const env = place.unpackedIn === undefined ? {} : libraryEnv(place.unpackedIn)
-  const how: { args: readonly string[]; version: RegExp | undefined; package?: string } = PEERS[name]
+  const how: HowToAsk = PEERS[name]
   const run = spawnSync(place.path, how.args, {
     env: { ...process.env, ...env },
     encoding: 'utf8',
@@ -108,7 +114,7 @@ export function findPeer(name: PeerName): Peer | undefined {
   })
   const output = `${run.stdout}${run.stderr}`
   // Status 2: Go programs built before 1.15 end so after -help.
-  const ran = run.status === 0 || (run.status === 2 && output.includes('Usage of'))
+  const ran = run.status === (how.status ?? 0) || (run.status === 2 && output.includes('Usage of'))
   const version =
     how.version === undefined ? readPackageVersion(how.package ?? name, isUnpacked) : how.version.exec(output)?.[1]
   if (!ran || version === undefined) {
