@@ -4,7 +4,15 @@ import { hmacCredential } from './auth/hmac.ts'
 import { ipCredential } from './auth/ip.ts'
 import { publicKeyCredential } from './auth/public-key.ts'
 import { http01Solver } from './challenges/http01.ts'
+import { cloudflareProvider } from './dns/cloudflare.ts'
+import { digitaloceanProvider } from './dns/digitalocean.ts'
 import { dnsUpdateProvider } from './dns/dns-update.ts'
+import { execProvider } from './dns/exec.ts'
+import { gandiProvider } from './dns/gandi.ts'
+import { hetznerProvider } from './dns/hetzner.ts'
+import { httpreqProvider } from './dns/httpreq.ts'
+import { powerdnsProvider } from './dns/powerdns.ts'
+import { route53Provider } from './dns/route53.ts'
 import { acmeIssuer } from './issuers/acme-plugin.ts'
 import { localIssuer } from './issuers/local.ts'
 import { fileAccountKey } from './keys/file.ts'
@@ -20,6 +28,14 @@ export const builtinPlugins: readonly AnyPlugin[] = [
   allCredential,
   http01Solver,
   dnsUpdateProvider,
+  execProvider,
+  httpreqProvider,
+  cloudflareProvider,
+  digitaloceanProvider,
+  gandiProvider,
+  hetznerProvider,
+  powerdnsProvider,
+  route53Provider,
   fileAccountKey,
   acmeIssuer,
   localIssuer,
