@@ -106,7 +106,9 @@ function collectOutput({ stdout, stderr }: ChildProcess): { all(): string; stdou
     if (out.length < keptBytes) out = Buffer.concat([out, chunk]).subarray(0, keptBytes)
   })
   stderr?.on('data', take)
-  return { all: () => all.toString('utf8'), stdout: () => out.toString('utf8') }
+  // Of a line that is cut off nothing is shown: it could end in half a secret, which nobody would recognise.
+  const wholeLines = () => all.subarray(all.length < keptBytes ? 0 : all.indexOf(10) + 1 || keptBytes)
+  return { all: () => wholeLines().toString('utf8'), stdout: () => out.toString('utf8') }
 }
 
 /** The longest first: one secret can be part of another. What is too short to be one would only blot out words. */

@@ -58,6 +58,8 @@ export type ApiSettings = {
   readonly http?: HttpClient | undefined
   /** The provider's own words in an answer that refuses. */
   explain(text: string): string | undefined
+  /** An answer that refuses only for the moment, whatever its status says. */
+  isBusy?(text: string): boolean
 }
 
 export type ApiRequest = Pick<HttpRequest, 'method' | 'headers' | 'body'> & {
@@ -138,7 +140,8 @@ function refusal(settings: ApiSettings, what: string, reply: HttpReply, { clock 
     return new ProblemError('dns', message, {
       retry: waitMs === undefined ? { when: 'backoff' } : { when: 'notBefore', atMs: clock.nowMs() + waitMs },
     })
-  const temporary = status >= 500 || status === 408 || status === 409 || status === 423
+  const temporary =
+    settings.isBusy?.(text) === true || status >= 500 || status === 408 || status === 409 || status === 423
   return new ProblemError('dns', message, { retry: { when: temporary ? 'backoff' : 'never' } })
 }
 

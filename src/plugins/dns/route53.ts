@@ -65,6 +65,7 @@ export const route53Provider: Plugin<'dns', typeof options> = {
       secrets: [credentials.secretAccessKey, credentials.sessionToken ?? ''],
       http: caFile === undefined ? undefined : await httpClient(caFile),
       explain: explainError,
+      isBusy: (text) => /<Code>(Throttling|ThrottlingException|PriorRequestNotComplete)<\/Code>/.test(text),
     }
     return {
       addTxt: (record, context) => change('add', record, context),
