@@ -231,6 +231,7 @@ function problemOf(reply: HttpReply, nowMs: number): ProblemError {
   const code = problemCode(problem)
   return new ProblemError(code, words, {
     retry: retryOf(problem, parseRetryAfter(headerOf(reply, 'retry-after'), nowMs), nowMs),
+    isFromCa: problem.type !== 'about:blank',
   })
 }
 

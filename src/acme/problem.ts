@@ -58,10 +58,17 @@ export class ProblemError extends Error {
   override readonly name = 'ProblemError'
   readonly code: ProblemCode
   readonly retry: Retry
-  constructor(code: ProblemCode, message: string, options: { readonly retry?: Retry; readonly cause?: unknown } = {}) {
+  /** The CA itself sent it, as a problem document: it has understood the request, and the answer was not lost. */
+  readonly isFromCa: boolean
+  constructor(
+    code: ProblemCode,
+    message: string,
+    options: { readonly retry?: Retry; readonly cause?: unknown; readonly isFromCa?: boolean } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
     this.retry = options.retry ?? { when: 'never' }
+    this.isFromCa = options.isFromCa ?? false
   }
 
   /** The same problem in other words. */

@@ -39,7 +39,7 @@ export type PlacedOrder = { readonly order: Order; readonly taken: TakenRates; r
 
 /** Of each limit, so much is left to needs that cannot wait. */
 const reserveForUrgent = 0.2
-const maxOrderPages = 5
+const maxOrderPages = 100
 const maxOrdersLookedAt = 20
 const maxTold = 10_000
 const toldLifetimeMs = 60_000
@@ -109,14 +109,16 @@ async function createWith(placing: Placing, plain: NewOrder, replaces: string | 
     const request = replaces === undefined ? plain : { ...plain, replaces }
     return (await createOrder(transport, account, request, context)).order
   } catch (error) {
-    const { code, retry, message } = asProblemError(error)
+    const { code, retry, message, isFromCa } = asProblemError(error)
     if (code === 'invalidProfile' && plain.profile !== undefined) {
       context.log.warn('the CA refuses the profile; ordering without it', { profile: plain.profile, reason: message })
       const { profile: _, ...rest } = plain
       return await createWith(placing, rest, replaces)
     }
-    const mayBeReplaces =
+    const refused =
       retry.when === 'never' && (code === 'alreadyReplaced' || code === 'malformed' || code === 'unauthorized')
+    // Some CAs fail inside over a predecessor that they cannot find; where an answer was lost there may be an order.
+    const mayBeReplaces = refused || (code === 'serverInternal' && isFromCa)
     if (replaces === undefined || !mayBeReplaces) throw error
     context.log.info('the CA does not take the order as a replacement; ordering without', { reason: message })
     return (await createOrder(transport, account, plain, context)).order
