@@ -39,7 +39,8 @@ export async function runCampaign({ plans, parallel, onResult }: CampaignOptions
   })
   const every = [...clean, ...results]
   const sum = (figure: (result: RunResult) => number) => every.reduce((total, result) => total + figure(result), 0)
-  const unknown = world.countCertificates() - sum(({ certificates }) => certificates)
+  const unknown =
+    world.countCertificates() - sum(({ certificates, unusedCertificates }) => certificates + unusedCertificates)
   return {
     results,
     knownPoints: [...points.values()].reduce((total, list) => total + list.length, 0),
