@@ -19,21 +19,28 @@ const authorization = `Basic ${Buffer.from(`user:${password}`).toString('base64'
 type Message = { fqdn?: string; value?: string; domain?: string; token?: string; keyAuth?: string }
 
 /** As lego's documentation describes the server; it makes the value itself in mode RAW. */
-async function startHttpreq(): Promise<ApiServer & { readonly values: Set<string> }> {
+async function startHttpreq(
+  show: (fqdn: string, value: string) => Promise<void> = async () => undefined,
+): Promise<ApiServer & { readonly values: Set<string>; readonly shown: string[] }> {
   const values = new Set<string>()
-  const server = await startApiServer(({ method, path, headers, text }) => {
+  const shown: string[] = []
+  const server = await startApiServer(async ({ method, path, headers, text }) => {
     if (headers.authorization !== authorization) return { status: 401, body: 'who are you?' }
     if (method !== 'POST' || headers['content-type'] !== 'application/json') return { status: 400, body: 'not so' }
     const { fqdn, value, domain, token, keyAuth } = JSON.parse(text) as Message
     if (keyAuth !== undefined && !keyAuth.startsWith(`${token}.`)) return { status: 400, body: 'not so' }
     const digest = createHash('sha256').update(`${keyAuth}`).digest('base64url')
     const record = keyAuth === undefined ? `${fqdn} ${value}` : `_acme-challenge.${domain}. ${digest}`
-    if (path === '/dns/present') values.add(record)
-    else if (path === '/dns/cleanup') values.delete(record)
+    if (path === '/dns/present') {
+      const [name = '', content = ''] = record.split(' ')
+      await show(name, content)
+      values.add(record)
+      shown.push(record)
+    } else if (path === '/dns/cleanup') values.delete(record)
     else return { status: 404, body: 'no such thing' }
     return { status: 200, body: '' }
   })
-  return { ...server, endpoint: `${server.endpoint}/dns/`, values }
+  return { ...server, endpoint: `${server.endpoint}/dns/`, values, shown }
 }
 
 for (const mode of ['default', 'raw']) {
@@ -43,15 +50,7 @@ for (const mode of ['default', 'raw']) {
     const passwordFile = join(folder.path, 'password')
     writeFileSync(passwordFile, `${password}\n`)
     await using pebble = await startPebble()
-    await using server = await startHttpreq()
-    const shown: Promise<void>[] = []
-    // What the server would do with its zone.
-    const add = server.values.add.bind(server.values)
-    server.values.add = (record) => {
-      const [fqdn = '', value = ''] = record.split(' ')
-      shown.push(pebble.addTxt(fqdn, value))
-      return add(record)
-    }
+    await using server = await startHttpreq(pebble.addTxt)
     await using acmems = await startAcmems(`${accountAt(pebble)}[verification "dns"]
 type = dns01-httpreq
 endpoint = ${server.endpoint}
@@ -64,10 +63,9 @@ domain = **.zone.test
 wildcard = yes
 `)
     const reply = await postCsr(acmems.signUrl, makeCsr({ names: ['www.zone.test', '*.www.zone.test'] }))
-    await Promise.all(shown)
     assert.equal(reply.status, 200, reply.text + acmems.log())
     assert.deepEqual(namesOf(certificatesOf(reply.text)[0]), ['DNS:*.www.zone.test', 'DNS:www.zone.test'])
-    assert.equal(shown.length, 2)
+    assert.equal(server.shown.length, 2)
     assert.equal(server.values.size, 0, 'all was cleaned up')
   })
 }

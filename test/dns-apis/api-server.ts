@@ -1,6 +1,7 @@
 // A local HTTP server that behaves as a provider's API is documented to, with its state in memory.
 import { createServer, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 export type ApiCall = {
   readonly method: string
@@ -24,7 +25,7 @@ export interface ApiServer extends AsyncDisposable {
   failNext(method: string, ...answers: ApiAnswer[]): void
 }
 
-export async function startApiServer(handle: (call: ApiCall) => ApiAnswer): Promise<ApiServer> {
+export async function startApiServer(handle: (call: ApiCall) => ApiAnswer | Promise<ApiAnswer>): Promise<ApiServer> {
   const calls: ApiCall[] = []
   const planned: { method: string; answer: ApiAnswer }[] = []
   const server = createServer((request, response) => {
@@ -39,12 +40,15 @@ export async function startApiServer(handle: (call: ApiCall) => ApiAnswer): Prom
       const call = { method, path: url.pathname, query: url.searchParams, headers, text }
       calls.push(call)
       const at = planned.findIndex((plan) => plan.method === method)
-      const { status, body, headers: more } = at < 0 ? handle(call) : (planned.splice(at, 1)[0]?.answer ?? handle(call))
+      const answer = at < 0 ? handle(call) : planned.splice(at, 1)[0]?.answer
       // Late enough for requests that come at once to overlap.
-      setTimeout(() => {
-        response.writeHead(status, { 'content-type': 'application/json', ...more })
-        response.end(body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body))
-      }, 5)
+      Promise.all([answer, sleep(5)]).then(
+        ([{ status, body, headers: more } = { status: 500 }]) => {
+          response.writeHead(status, { 'content-type': 'application/json', ...more })
+          response.end(body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body))
+        },
+        (error: unknown) => response.writeHead(500).end(`the test's server failed: ${error}`),
+      )
     })
   })
   await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready))
