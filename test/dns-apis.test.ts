@@ -256,3 +256,17 @@ test('dns01-gandi: what somebody else overwrote at the same moment is written ag
   await provider.addTxt({ fqdn, value: 'x' }, providerContext())
   assert.deepEqual(api.values(fqdn), ['x'])
 })
+
+test('dns01-gandi: a domain that the token may not see is passed over; if there is no other, its answer is told', async () => {
+  await using api = await startGandi(zones)
+  const provider = await createProvider(gandiProvider, api.options)
+  const denied = { status: 403, body: { code: 403, message: 'Access was denied to this resource.' } }
+  api.failNext('GET', denied)
+  await provider.addTxt({ fqdn, value: 'x' }, providerContext())
+  assert.deepEqual(api.values(fqdn), ['x'])
+  api.failNext('GET', denied, denied)
+  const error = await failureOf(
+    provider.addTxt({ fqdn: '_acme-challenge.foreign.test', value: 'x' }, providerContext()),
+  )
+  assert.match(error.message, /no zone for _acme-challenge\.foreign\.test .*its answer was 403: Access was denied/)
+})

@@ -1,12 +1,13 @@
 // How hooks are run: what they see, when they end, what becomes of their output.
 import assert from 'node:assert/strict'
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ChallengeTask } from '../src/plugin-api.ts'
 import { execProvider } from '../src/plugins/dns/exec.ts'
-import { createProvider, logged, providerContext } from './dns-providers.ts'
+import { acmeShStandIn } from './acme-sh-stand-in.ts'
+import { createProvider, logged, providerContext, stateFolder } from './dns-providers.ts'
 import { makeTempFolder } from './peers/child.ts'
 
 const record = { fqdn: '_acme-challenge.www.zone.test', value: 'the-value' }
@@ -73,6 +74,8 @@ test('the arguments and variables of every dialect, also where a delegation lead
   assert.equal(await seen('dehydrated', 'removeTxt'), '[clean_challenge][www.zone.test][-token][the-value]')
   assert.equal(await seen('certbot', 'addTxt'), 'www.zone.test,the-value,unset')
   assert.equal(await seen('certbot', 'removeTxt'), 'www.zone.test,the-value,')
+  const withoutCleanup = await createProvider(execProvider, { dialect: 'certbot', 'auth-hook': '/nowhere' })
+  await withoutCleanup.removeTxt(record, providerContext(), task)
   const delegated = '_acme-challenge.www.acme.test'
   assert.equal(await seen('dehydrated', 'addTxt', delegated), '[deploy_challenge][www.acme.test][-token][the-value]')
   assert.equal(await seen('certbot', 'addTxt', 'www.acme.test'), 'www.zone.test,the-value,unset')
@@ -184,6 +187,32 @@ test('acme.sh that is not installed, and a plugin that it has not', async () => 
   await assert.rejects(add('dns_cf'), /acme\.sh in .* has no plugin dns_cf/)
 })
 
+test('acme.sh: its folder is private, and gone also when the plugin is ended; what a crash left goes later', async () => {
+  using folder = makeTempFolder('runs')
+  const plugin = `dns_slow_add() { ls -ld "$LE_CONFIG_HOME"; sleep 30; }
+dns_quick_add() { [ "$1 $2" = "${record.fqdn} ${record.value}" ]; }
+dns_quick_rm() { return 5; }
+`
+  writeFileSync(join(folder.path, 'acme.sh'), acmeShStandIn)
+  for (const name of ['dns_slow', 'dns_quick', 'dns_none']) writeFileSync(join(folder.path, `${name}.sh`), plugin)
+  const make = (name: string) =>
+    createProvider(execProvider, { dialect: 'acme.sh', plugin: name, home: folder.path, timeout: '1' })
+  const hooks = join(stateFolder, 'hooks')
+  const leftover = join(hooks, 'acme.sh-crash')
+  mkdirSync(leftover, { recursive: true })
+  utimesSync(leftover, 1, 1)
+  const slow = (await make('dns_slow')).addTxt(record, providerContext())
+  await assert.rejects(slow, /did not end within 1 s: drwx------/)
+  assert.deepEqual(readdirSync(hooks), [])
+  const quick = await make('dns_quick')
+  await quick.addTxt(record, providerContext())
+  await assert.rejects(quick.removeTxt(record, providerContext()), /ended with status 5/)
+  const none = await make('dns_none')
+  await assert.rejects(none.addTxt(record, providerContext()), /dns_none has no dns_none_add/)
+  await none.removeTxt(record, providerContext())
+  assert.deepEqual(readdirSync(hooks), [])
+})
+
 test('mistakes in the configuration', async () => {
   const mistakes: [Record<string, string | string[]>, RegExp][] = [
     [{}, /dialect = lego needs hook/],
@@ -191,6 +220,7 @@ test('mistakes in the configuration', async () => {
     [{ hook: '/a', dialect: 'bash' }, /"bash" is none of lego, lego-raw, acme\.sh, dehydrated, certbot/],
     [{ dialect: 'certbot', hook: '/a' }, /dialect = certbot needs auth-hook/],
     [{ dialect: 'certbot', 'auth-hook': '/a', hook: '/b' }, /dialect = certbot has no hook/],
+    [{ dialect: 'acme.sh', plugin: 'dns_cf', argument: 'x' }, /has no argument/],
     [{ dialect: 'acme.sh', plugin: '../evil' }, /"\.\.\/evil" is no plugin's name/],
     [{ hook: '/a', environment: 'secret without a name' }, /^environment: a line is not of the form NAME=VALUE$/],
   ]

@@ -19,7 +19,9 @@ export function providerContext(signal = new AbortController().signal): PluginCo
   }
 }
 
-let stateFolder: string | undefined
+const folder = makeTempFolder('hooks')
+/** Where the providers of a test keep what they must. */
+export const stateFolder = folder.path
 
 /** @param values as they would stand in the file; of a list, an array. @throws Error with what the reader says */
 export async function createProvider(
@@ -34,7 +36,6 @@ export async function createProvider(
   const options = readOptions({ kind: 'verification', name: 'dns', origin: 'test', entries }, plugin.options, reader)
   if (findings.length > 0) throw new Error(findings.map(({ message }) => message).join('; '))
   plugin.check?.(options as never)
-  stateFolder ??= makeTempFolder('hooks').path
   const setup: Partial<PluginSetup> = {
     ...providerContext(),
     stateFolder,

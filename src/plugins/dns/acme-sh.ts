@@ -19,8 +19,6 @@ fi
 "\${hook_plugin}_$hook_action" "$hook_fqdn" "$hook_value"
 `
 
-const leftoverMs = 3_600_000
-
 /** Where a plugin is installed. @throws ProblemError */
 export async function findAcmeShPlugin(home: string, plugin: string): Promise<string> {
   const places = [join(home, 'dnsapi', `${plugin}.sh`), join(home, `${plugin}.sh`)]
@@ -44,11 +42,11 @@ export async function makePrivateFolder(parent: string): Promise<AsyncDisposable
 }
 
 /** What a crash left behind. */
-export async function removeLeftovers(parent: string, nowMs: number): Promise<void> {
+export async function removeLeftovers(parent: string, beforeMs: number): Promise<void> {
   for (const name of await readdir(parent).catch(() => [])) {
     const path = join(parent, name)
     const found = await stat(path).catch(() => undefined)
-    if (found !== undefined && found.mtimeMs < nowMs - leftoverMs) await rm(path, { recursive: true, force: true })
+    if (found !== undefined && found.mtimeMs < beforeMs) await rm(path, { recursive: true, force: true })
   }
 }
 

@@ -25,7 +25,7 @@ const options = {
     meaning: 'where acme.sh is installed',
     type: 'path',
     default: '~/.acme.sh',
-    parse: (text: string) => parseProgram(text.replace(/^~(?=\/)/, homedir())),
+    parse: (text: string) => parseProgram(text.replace(/^~(?=\/)/, homeFolder())),
   },
   environment: {
     meaning: 'NAME=VALUE for the hook, which gets nothing else but PATH, HOME, LANG and TMPDIR; a file has one a line',
@@ -47,6 +47,8 @@ type Settings = OptionValues<typeof options>
 
 const searchPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 const rememberedOutputs = 1000
+/** A run can be older than its timeout by this much, where the machine was stopped meanwhile. */
+const longestCrashMs = 3_600_000
 const turns = createTurns()
 /** What certbot's auth hooks wrote. Outlives a reload; after a restart the hook has run again, or gets nothing. */
 const authOutputs = new Map<string, string>()
@@ -60,7 +62,8 @@ export const execProvider: Plugin<'dns', typeof options> = {
   check: checkDialect,
   async create(settings, setup) {
     const folder = join(setup.stateFolder, 'hooks')
-    if (settings.dialect === 'acme.sh') await removeLeftovers(folder, setup.clock.nowMs())
+    const leftoverMs = settings.timeout * 1000 + longestCrashMs
+    if (settings.dialect === 'acme.sh') await removeLeftovers(folder, setup.clock.nowMs() - leftoverMs)
     for (const program of [settings.hook, settings['auth-hook'], settings['cleanup-hook']]) {
       if (program === undefined) continue
       await access(program, constants.X_OK).catch(() =>
@@ -82,15 +85,9 @@ export const execProvider: Plugin<'dns', typeof options> = {
       // Without a cleanup hook nothing is cleaned up, as with certbot.
       if (program === undefined) return Promise.resolve()
       return inTurn(settings['auth-hook'] ?? program, async () => {
-        const key = `${program} ${record.fqdn} ${record.value}`
-        const authKey = `${settings['auth-hook']} ${record.fqdn} ${record.value}`
-        const call = describeCall(
-          dialect,
-          action,
-          record,
-          task,
-          action === 'remove' ? (authOutputs.get(authKey) ?? '') : undefined,
-        )
+        const key = `${settings['auth-hook']} ${record.fqdn} ${record.value}`
+        const authOutput = action === 'remove' ? (authOutputs.get(key) ?? '') : undefined
+        const call = describeCall(dialect, action, record, task, authOutput)
         const output = await runHook(
           {
             command: program,
@@ -103,13 +100,14 @@ export const execProvider: Plugin<'dns', typeof options> = {
         )
         if (dialect !== 'certbot') return
         if (action === 'add') remember(key, output.trim())
-        else authOutputs.delete(authKey)
+        else authOutputs.delete(key)
       })
     }
 
     async function runPlugin(action: Action, record: TxtRecord, context: PluginContext): Promise<void> {
       const { home, plugin = '' } = settings
       const file = await findAcmeShPlugin(home, plugin)
+      await removeLeftovers(folder, context.clock.nowMs() - leftoverMs)
       await using own = await makePrivateFolder(folder)
       const saved = await copySavedCredentials(home, own.path)
       const verb = action === 'add' ? 'add' : 'rm'
@@ -132,8 +130,17 @@ export const execProvider: Plugin<'dns', typeof options> = {
   },
 }
 
+/** A user that the system does not know (in a container) has none. */
+function homeFolder(): string {
+  try {
+    return homedir()
+  } catch {
+    return '/'
+  }
+}
+
 function basicEnvironment() {
-  return { PATH: searchPath, HOME: homedir(), LANG: 'C.UTF-8', TMPDIR: tmpdir() }
+  return { PATH: searchPath, HOME: homeFolder(), LANG: 'C.UTF-8', TMPDIR: tmpdir() }
 }
 
 function programFor(settings: Settings, action: Action): string | undefined {
@@ -150,6 +157,7 @@ function checkDialect(settings: Settings): void {
   const { dialect } = settings
   const needed = dialect === 'acme.sh' ? 'plugin' : dialect === 'certbot' ? 'auth-hook' : 'hook'
   if (settings[needed] === undefined) throw new Error(`dialect = ${dialect} needs ${needed}`)
+  if (dialect === 'acme.sh' && settings.argument.length > 0) throw new Error('dialect = acme.sh has no argument')
   const fitting = dialect === 'certbot' ? ['auth-hook', 'cleanup-hook'] : [needed]
   for (const key of ['hook', 'auth-hook', 'cleanup-hook', 'plugin'] as const) {
     if (settings[key] !== undefined && !fitting.includes(key)) throw new Error(`dialect = ${dialect} has no ${key}`)

@@ -1,10 +1,11 @@
 import type { JsonObject } from '../../acme/json-object.ts'
+import { oneLine, ProblemError } from '../../acme/problem.ts'
 import type { Plugin, PluginContext, TxtRecord } from '../../plugin-api.ts'
-import { apiOptions, endpointOption, ttlOption } from './http-api.ts'
+import { apiOptions, endpointOption, redactSecrets, ttlOption } from './http-api.ts'
 import { createJsonApi, objectsIn, pathPart, textIn } from './json-api.ts'
 import { createTurns } from './turns.ts'
 import { changeValueSet } from './value-set.ts'
-import { walkToZone } from './zone-walk.ts'
+import { type PlaceInZone, walkToZone } from './zone-walk.ts'
 
 const options = {
   token: {
@@ -43,10 +44,7 @@ export const gandiProvider: Plugin<'dns', typeof options> = {
     }
 
     async function change(action: 'add' | 'remove', { fqdn, value }: TxtRecord, context: PluginContext): Promise<void> {
-      const place = await walkToZone('Gandi', fqdn, zone, async (candidate) => {
-        const request = { method: 'GET', path: `/domains/${pathPart(candidate)}`, accept: [404] } as const
-        return (await api(request, context)).status === 404 ? undefined : candidate
-      })
+      const place = await findPlace(fqdn, context)
       const path = `/domains/${pathPart(place.zone)}/records/${pathPart(place.name)}/TXT`
       let ttlSeconds: unknown = ttl
       const set = {
@@ -65,6 +63,23 @@ export const gandiProvider: Plugin<'dns', typeof options> = {
         },
       }
       await turns.take(fqdn, () => changeValueSet(set, action, value))
+    }
+
+    /** Domains that a token may not see can be a 403, too: the next one up may be the one it is for. */
+    async function findPlace(fqdn: string, context: PluginContext): Promise<PlaceInZone<string>> {
+      let denial: string | undefined
+      const find = async (candidate: string) => {
+        const request = { method: 'GET', path: `/domains/${pathPart(candidate)}`, accept: [403, 404] } as const
+        const { status, document } = await api(request, context)
+        if (status === 403) denial = explainError(document) ?? 'no reason given'
+        return status < 300 ? candidate : undefined
+      }
+      try {
+        return await walkToZone('Gandi', fqdn, zone, find)
+      } catch (error) {
+        if (denial === undefined || !(error instanceof ProblemError)) throw error
+        throw error.withMessage(`${error.message}; its answer was 403: ${redactSecrets(oneLine(denial), [token])}`)
+      }
     }
   },
 }

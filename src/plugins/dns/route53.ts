@@ -34,6 +34,7 @@ type RecordSet = { readonly xml: string; readonly values: readonly string[]; rea
 const version = '2013-04-01'
 const xmlns = 'https://route53.amazonaws.com/doc/2013-04-01/'
 const pollMs = 2000
+const mostPolls = 150
 const rememberedChanges = 1000
 const turns = createTurns()
 /** The change that brought a value, to be waited for. Outlives a reload; after a restart there is none to wait for. */
@@ -72,9 +73,13 @@ export const route53Provider: Plugin<'dns', typeof options> = {
       removeTxt: (record, context) => change('remove', record, context),
       async waitUntilVisible(record, context) {
         const id = changes.get(keyOf(record))
-        while (id !== undefined) {
+        for (let polls = 0; id !== undefined; polls++) {
           const xml = await call({ method: 'GET', path: `/change/${pathPart(id)}` }, context)
           if (textOf(xml, 'Status') !== 'PENDING') break
+          if (polls >= mostPolls)
+            throw new ProblemError('dns', `the change ${id} is still PENDING at Route 53`, {
+              retry: { when: 'backoff' },
+            })
           await context.clock.sleep(pollMs, context.signal)
         }
         changes.delete(keyOf(record))
