@@ -26,6 +26,7 @@ const PEERS = {
   dash: { args: ['-c', ':'], version: undefined, package: 'dash' },
   bash: { args: ['--version'], version: /version ([\d.]+)/ },
   named: { args: ['-v'], version: /BIND ([\d.]+)/ },
+  knotd: { args: ['--version'], version: /version ([\d.]+)/ },
   nsupdate: { args: ['-V'], version: /nsupdate ([\d.]+)/ },
   pdns_server: { args: ['--version'], version: /PowerDNS Authoritative Server ([\d.]+)/, status: 99 },
   dehydrated: { args: ['--version'], version: /Dehydrated version: ([\d.]+)/ },
