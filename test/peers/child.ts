@@ -139,9 +139,9 @@ export async function waitUntilReady(
   }
 }
 
-export function acceptsTcp(port: number): Promise<boolean> {
+export function acceptsTcp(port: number, host = '127.0.0.1'): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1' })
+    const socket = connect({ port, host })
     const answer = (accepted: boolean) => {
       socket.destroy()
       resolve(accepted)
