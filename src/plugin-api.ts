@@ -75,15 +75,20 @@ export interface ChallengeSolver {
 export type TxtRecord = { readonly fqdn: string; readonly value: string }
 
 /**
- * Used by the dns-01 solver: a provider becomes a `[verification]` type of its own name. The task is what the value comes
- * from, for those who hand it on; with CNAME delegation the record is elsewhere than the identifier says.
+ * Used by the dns-01 solver: a provider becomes a `[verification]` type of its own name. The solver follows CNAMEs
+ * before, waits for the zone's servers after, and changes one name at a time; its keys (`resolver`, `follow-cname`,
+ * `nameserver`, `propagation-timeout`) stand beside the provider's own.
+ * The task is what the value comes from, for those who hand it on; where a CNAME is followed, the record is elsewhere
+ * than the identifier says.
  */
 export interface DnsProvider {
+  /** Whom the solver asks for CNAME, SOA and NS where its section names no `resolver`; absent: the system's. */
+  readonly resolvers?: readonly { readonly host: string; readonly port: number }[]
   /** Adds one value and keeps the others: a name and its wildcard share `_acme-challenge`. MUST be idempotent. */
   addTxt(record: TxtRecord, context: PluginContext, task?: ChallengeTask): Promise<void>
   /** Removes exactly this value; succeeds when it is not there. */
   removeTxt(record: TxtRecord, context: PluginContext, task?: ChallengeTask): Promise<void>
-  /** Waits until every authoritative server shows the value. */
+  /** Waits until the provider says that the value is out, where it can say so; the zone's servers are asked after it. */
   waitUntilVisible?(record: TxtRecord, context: PluginContext, task?: ChallengeTask): Promise<void>
 }
 

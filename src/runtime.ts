@@ -16,6 +16,7 @@ import type {
 } from './plugin-api.ts'
 import { addressRanges } from './plugins/address-range.ts'
 import { createDns01Solver } from './plugins/challenges/dns01.ts'
+import type { Dns01Values } from './plugins/challenges/dns01-options.ts'
 import { authorize } from './policy/authorize.ts'
 import type { Block } from './policy/block.ts'
 import { coversName } from './policy/name-pattern.ts'
@@ -117,7 +118,9 @@ export function createKeyOpener(
 }
 
 function asSolver(chosen: Chosen<'solver' | 'dns'>, part: PluginKinds['solver' | 'dns']): ChallengeSolver {
-  return 'addTxt' in part && chosen.plugin.kind === 'dns' ? createDns01Solver(part) : (part as ChallengeSolver)
+  return 'addTxt' in part && chosen.plugin.kind === 'dns'
+    ? createDns01Solver(part, chosen.options as Dns01Values)
+    : (part as ChallengeSolver)
 }
 
 function createBlock(block: Config['blocks'][number], credentials: readonly Credential[]): Block {

@@ -4,7 +4,7 @@ import { type Finding, nearestWord } from './finding.ts'
 import type { Section } from './ini.ts'
 import { sectionKey } from './layers.ts'
 import { type OptionsReader, readOptions } from './options.ts'
-import { pluginsFor, type SectionKind, sectionKinds, typeOption } from './sections.ts'
+import { optionsWith, pluginsFor, type SectionKind, sectionKinds, typeOption } from './sections.ts'
 
 /** The plugin that a section's `type =` names, with its options. undefined after a complaint. */
 export function chooseType<K extends PluginKind>(
@@ -31,7 +31,7 @@ export function chooseType<K extends PluginKind>(
     )
     return undefined
   }
-  const options = readOptions(section, { ...kind.options, ...plugin.options, type: typeOption(names) }, reader)
+  const options = readOptions(section, { ...optionsWith(kind, plugin), type: typeOption(names) }, reader)
   checkOptions(plugin, options, section.origin, reader.findings)
   return { name: section.name ?? section.kind, plugin: plugin as Chosen<K>['plugin'], options, origin: section.origin }
 }

@@ -1,5 +1,5 @@
 import type { AnyPlugin, Option, Options } from '../plugin-api.ts'
-import { pluginsFor, sectionKinds } from './sections.ts'
+import { optionsWith, pluginsFor, sectionKinds } from './sections.ts'
 
 /** One key, as the reference shows it. */
 export type ReferenceKey = {
@@ -26,7 +26,7 @@ export function configReference(plugins: readonly AnyPlugin[]): ReferenceSection
     const types = pluginsFor(kind, plugins).map((plugin) => ({
       section: kind.kind === 'account' && plugin.name === 'acme' ? title : `${title} type = ${plugin.name}`,
       meaning: plugin.meaning,
-      keys: [...keysOf(plugin.options), ...keysOf(kind.options)],
+      keys: keysOf({ ...plugin.options, ...optionsWith(kind, plugin) }),
     }))
     if (types.length > 0) return types
     if (kind.typed !== undefined)

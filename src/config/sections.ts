@@ -1,4 +1,5 @@
 import type { AnyPlugin, Option, Options, PluginKind } from '../plugin-api.ts'
+import { dns01Options } from '../plugins/challenges/dns01-options.ts'
 import {
   authOptions,
   issuerOptions,
@@ -17,6 +18,8 @@ export type SectionKind = {
   readonly options: Options
   /** `type =` chooses among these plugins, whose options are then keys of the section too. */
   readonly typed?: readonly PluginKind[]
+  /** Keys that a section has besides when its plugin is of this kind; they count before the plugin's own. */
+  readonly byPlugin?: Partial<Readonly<Record<PluginKind, Options>>>
 }
 
 const noOptions: Options = {}
@@ -37,6 +40,7 @@ export const sectionKinds: readonly SectionKind[] = [
     named: true,
     options: noOptions,
     typed: ['solver', 'dns'],
+    byPlugin: { dns: dns01Options },
   },
   {
     kind: 'storage',
@@ -63,11 +67,19 @@ export function pluginsFor(section: SectionKind, plugins: readonly AnyPlugin[]):
   return plugins.filter((plugin) => section.typed?.includes(plugin.kind))
 }
 
+/** Every key of a section whose `type =` is this plugin. */
+export function optionsWith(section: SectionKind, plugin: AnyPlugin): Options {
+  return { ...section.options, ...plugin.options, ...section.byPlugin?.[plugin.kind] }
+}
+
 /** Every key that can stand in a kind of section, whatever its type: for the environment's names. */
 export function knownKeys(plugins: readonly AnyPlugin[]): Map<string, Map<string, { list: boolean }>> {
   return new Map(
     sectionKinds.map((section) => {
-      const sources: Options[] = [section.options, ...pluginsFor(section, plugins).map((plugin) => plugin.options)]
+      const sources: Options[] = [
+        section.options,
+        ...pluginsFor(section, plugins).map((plugin) => optionsWith(section, plugin)),
+      ]
       if (section.kind === 'auth')
         sources.push(...plugins.filter(({ kind }) => kind === 'credential').map((plugin) => plugin.options))
       if (section.typed !== undefined) sources.push({ type: typeOption([]) })

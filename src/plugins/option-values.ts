@@ -35,6 +35,12 @@ export function parseCount(text: string): number {
   return Number(text)
 }
 
+/** A whole number of seconds, which may be none. */
+export function parseSeconds(text: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw new Error(`${JSON.stringify(text)} is no whole number of seconds`)
+  return Number(text)
+}
+
 /** `host:port`, `[v6]:port`, `[v6%zone]:port`. */
 export function parseTcpListener(text: string): string {
   if (text.startsWith('/') || text.startsWith('unix:'))
