@@ -102,11 +102,15 @@ export function verifyReply(reply: Uint8Array, key: TsigKey, requestMac: Uint8Ar
 function readTsig(view: Buffer, start: number): Tsig | undefined {
   const { name: keyName, next: head } = readName(view, start)
   if (view.readUInt16BE(head) !== recordType.tsig) return undefined
+  if (view.readUInt16BE(head + 2) !== recordClass.any || view.readUInt32BE(head + 4) !== 0)
+    throw new RangeError('a TSIG record of another class than ANY, or with a time to live')
   const { name: algorithm, next: time } = readName(view, head + 10)
   const macLength = view.readUInt16BE(time + 8)
   const rest = time + 10 + macLength
   const otherLength = view.readUInt16BE(rest + 4)
-  if (rest + 6 + otherLength > view.length) throw new RangeError('a TSIG record that is cut off')
+  const end = rest + 6 + otherLength
+  if (end !== head + 10 + view.readUInt16BE(head + 8) || end !== view.length)
+    throw new RangeError('a TSIG record of a wrong length')
   return {
     keyName,
     algorithm,
@@ -115,7 +119,7 @@ function readTsig(view: Buffer, start: number): Tsig | undefined {
     mac: view.subarray(time + 10, rest),
     originalId: view.readUInt16BE(rest),
     error: view.readUInt16BE(rest + 2),
-    other: view.subarray(rest + 6, rest + 6 + otherLength),
+    other: view.subarray(rest + 6, end),
   }
 }
 

@@ -2,7 +2,7 @@ import { asProblemError, ProblemError, type Retry } from '../../acme/problem.ts'
 import { type DnsServer, exchangeOctets, formatDnsServer, parseDnsServer, readReply } from '../../dns/exchange.ts'
 import { createResolver, messageId } from '../../dns/lookup.ts'
 import { encodeTxtUpdate, rcodeName, type TxtChange } from '../../dns/message.ts'
-import { signMessage, type TsigKey, verifyReply } from '../../dns/tsig.ts'
+import { signMessage, type TsigFinding, type TsigKey, verifyReply } from '../../dns/tsig.ts'
 import { findZone } from '../../dns/zone.ts'
 import type { Option, Plugin, PluginContext, TxtRecord } from '../../plugin-api.ts'
 import { dns01Options } from '../challenges/dns01-options.ts'
@@ -108,7 +108,7 @@ async function update(
   const message = signed?.message ?? plain
   const octets = await exchangeOctets(server, message, timeoutMs, context.signal)
   const { rcode } = readReply(server, octets, message)
-  const finding = key && signed ? verifyReply(octets, key, signed.mac, context.clock.nowMs()) : undefined
+  const finding = key && signed ? findingOf(octets, key, signed.mac, context.clock.nowMs()) : undefined
   const refuse = (words: string, retry: Retry = { when: 'never' }) =>
     new ProblemError(
       'dns',
@@ -123,6 +123,14 @@ async function update(
     throw refuse(`answered ${rcodeName(rcode)}${unsigned}`, { when: rcode === servFail ? 'backoff' : 'never' })
   }
   if (finding?.is === 'unsigned') throw refuse('gave an answer without a signature')
+}
+
+function findingOf(octets: Uint8Array, key: TsigKey, requestMac: Uint8Array, nowMs: number): TsigFinding {
+  try {
+    return verifyReply(octets, key, requestMac, nowMs)
+  } catch (error) {
+    return { is: 'wrong', reason: error instanceof Error ? error.message : 'its signature cannot be read' }
+  }
 }
 
 /** RFC 8945 §5.2: what an operator looks at. */
