@@ -59,13 +59,17 @@ export async function waitUntilShown(
       { retry: { when: 'notBefore', atMs: context.clock.nowMs() + resumeAfterMs } },
     )
   }
+  const shown = seen.filter(({ sight }) => sight.is === 'shown').map(({ server }) => server)
+  // A server that has shown it at one of its addresses needs no word about another: mostly there is no IPv6 here.
+  const isKnown = ({ name }: Asked['servers'][number]) => name !== undefined && shown.some((one) => one.name === name)
   const unasked = [
     ...asked.unknown.map((name) => `${name} has no address`),
-    ...seen.flatMap(({ server, sight }) => (sight.is === 'unknown' ? [`${describe(server)}: ${sight.reason}`] : [])),
+    ...seen.flatMap(({ server, sight }) =>
+      sight.is === 'unknown' && !isKnown(server) ? [`${describe(server)}: ${sight.reason}`] : [],
+    ),
   ]
   if (unasked.length === 0) return
-  if (seen.some(({ sight }) => sight.is === 'shown'))
-    log.info('some servers of a zone could not be asked', { name: record.fqdn, servers: unasked })
+  if (shown.length > 0) log.info('some servers of a zone could not be asked', { name: record.fqdn, servers: unasked })
   else log.warn('no server of a zone could be asked; the CA decides', { name: record.fqdn, servers: unasked })
 }
 
