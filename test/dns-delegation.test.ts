@@ -8,7 +8,8 @@ import { dnsUpdateProvider } from '../src/plugins/dns/dns-update.ts'
 import { accountAt, startAcmems } from './acmems.ts'
 import { makeContext, noSetup, readValues, txtValues } from './dns-world.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
-import { type Bind, makeZone, startNamed } from './peers/bind.ts'
+import { makeZone, startNamed } from './peers/bind.ts'
+import { startKnot } from './peers/knot.ts'
 import { startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
 
@@ -16,65 +17,94 @@ const ns = 'IN NS ns\nns IN A 127.0.0.1\n'
 const steps = (count: number) =>
   Array.from({ length: count }, (_, i) => `s${i}.far${count} IN CNAME s${i + 1}.far${count}\n`).join('')
 
-/** The names' zone takes no updates; acme.test does, and a third-level zone below it does. */
-const startZones = (): Promise<Bind> =>
-  startNamed({
-    config: `zone "hosts.test" { type primary; file "data/hosts"; };
-zone "acme.test" { type primary; file "data/acme"; allow-update { 127.0.0.1; }; };
-zone "deep.acme.test" { type primary; file "data/deep"; allow-update { 127.0.0.1; }; };
-`,
-    files: {
-      'data/hosts': makeZone(
-        'hosts.test',
-        `@ ${ns}_acme-challenge.www IN CNAME step.hosts.test.\nstep IN CNAME www.ACME.test.
+const zoneFiles = {
+  'hosts.test': makeZone(
+    'hosts.test',
+    `@ ${ns}_acme-challenge.www IN CNAME step.hosts.test.\nstep IN CNAME www.ACME.test.
 _acme-challenge.deep IN CNAME a.b.deep.acme.test.
 _acme-challenge.round IN CNAME round\nround IN CNAME _acme-challenge.round
 _acme-challenge.eight IN CNAME s1.far8\n${steps(8)}_acme-challenge.nine IN CNAME s1.far9\n${steps(9)}`,
-      ),
-      'data/acme': makeZone('acme.test', `@ ${ns}deep IN NS ns\n`),
-      'data/deep': makeZone('deep.acme.test', `@ ${ns}`),
-    },
+  ),
+  'acme.test': makeZone('acme.test', `@ ${ns}deep IN NS ns\n`),
+  'deep.acme.test': makeZone('deep.acme.test', `@ ${ns}`),
+}
+
+type Server = AsyncDisposable & { readonly port: number; log(): string }
+
+/** The names' zone takes no updates; acme.test does, and a third-level zone below it does. */
+const startBindZones = (): Promise<Server> =>
+  startNamed({
+    config: `zone "hosts.test" { type primary; file "hosts.test"; };
+zone "acme.test" { type primary; file "acme.test"; allow-update { 127.0.0.1; }; };
+zone "deep.acme.test" { type primary; file "deep.acme.test"; allow-update { 127.0.0.1; }; };
+`,
+    files: zoneFiles,
+  })
+const startKnotZones = (): Promise<Server> =>
+  startKnot({
+    config: `acl:
+  - id: here
+    address: 127.0.0.1
+    action: update
+zone:
+  - domain: hosts.test
+    file: hosts.test
+  - domain: acme.test
+    file: acme.test
+    acl: here
+  - domain: deep.acme.test
+    file: deep.acme.test
+    acl: here
+`,
+    files: zoneFiles,
   })
 
-test('delegated names: Pebble validates what stands in the other zone', async (t) => {
-  if (!requirePeer(t, 'named') || !requirePeer(t, 'pebble') || !requirePeer(t, 'openssl')) return
-  await using bind = await startZones()
-  // Pebble's questions are answered by one that follows CNAMEs, as a validator's resolver does.
-  await using resolver = await startResolverBefore(bind)
-  await using pebble = await startPebble({ dnsServer: `127.0.0.1:${resolver.port}` })
-  const config = `${accountAt(pebble)}[verification "dns"]
+for (const [name, peer, start] of [
+  ['BIND', 'named', startBindZones],
+  ['Knot', 'knotd', startKnotZones],
+] as const) {
+  test(`${name}: Pebble validates names delegated into another zone, and names in a third-level zone`, async (t) => {
+    if (!requirePeer(t, peer) || !requirePeer(t, 'named') || !requirePeer(t, 'pebble') || !requirePeer(t, 'openssl'))
+      return
+    await using server = await start()
+    // Pebble's questions are answered by one that follows CNAMEs, as a validator's resolver does.
+    await using resolver = await startResolverBefore(server)
+    await using pebble = await startPebble({ dnsServer: `127.0.0.1:${resolver.port}` })
+    const config = `${accountAt(pebble)}[verification "dns"]
 type = dns01-dnsUpdate
-dns-server = 127.0.0.1:${bind.port}
-nameserver = 127.0.0.1:${bind.port}
+dns-server = 127.0.0.1:${server.port}
+nameserver = 127.0.0.1:${server.port}
 ttl = 1
 [auth "all"]
 ip = 127.0.0.1
 domain = **.test
 wildcard = yes
 `
-  await using acmems = await startAcmems(config)
-  const names = ['*.www.hosts.test', 'deep.hosts.test', 'www.hosts.test']
-  const reply = await postCsr(acmems.signUrl, makeCsr({ names }))
-  assert.equal(reply.status, 200, reply.text + acmems.log() + bind.log())
-  assert.deepEqual(
-    namesOf(certificatesOf(reply.text)[0]),
-    names.map((name) => `DNS:${name}`),
-  )
-  for (const name of ['www.acme.test', 'a.b.deep.acme.test']) assert.deepEqual(await txtValues(bind.port, name), [])
-})
+    await using acmems = await startAcmems(config)
+    const names = ['*.www.hosts.test', 'deep.hosts.test', 'plain.deep.acme.test', 'www.hosts.test']
+    const reply = await postCsr(acmems.signUrl, makeCsr({ names }))
+    assert.equal(reply.status, 200, reply.text + acmems.log() + server.log())
+    assert.deepEqual(
+      namesOf(certificatesOf(reply.text)[0]),
+      names.map((name) => `DNS:${name}`),
+    )
+    for (const name of ['www.acme.test', 'a.b.deep.acme.test', '_acme-challenge.plain.deep.acme.test'])
+      assert.deepEqual(await txtValues(server.port, name), [])
+  })
+}
 
 /** Forwards to the zones' server and forgets at once that something was not there. */
-const startResolverBefore = (bind: Bind): Promise<Bind> =>
+const startResolverBefore = (server: Server): Promise<Server> =>
   startNamed({
     config: ['hosts.test', 'acme.test']
-      .map((zone) => `zone "${zone}" { type forward; forward only; forwarders { 127.0.0.1 port ${bind.port}; }; };\n`)
+      .map((zone) => `zone "${zone}" { type forward; forward only; forwarders { 127.0.0.1 port ${server.port}; }; };\n`)
       .join(''),
     options: 'recursion yes; allow-recursion { any; }; max-ncache-ttl 0;',
   })
 
 test('CNAMEs in a circle, too many of them, and not followed', async (t) => {
   if (!requirePeer(t, 'named')) return
-  await using bind = await startZones()
+  await using bind = await startBindZones()
   const where = { 'dns-server': `127.0.0.1:${bind.port}` }
   const provider = await dnsUpdateProvider.create(readValues(dnsUpdateProvider.options, where), noSetup)
   const written: string[] = []

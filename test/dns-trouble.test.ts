@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ProblemError, type Retry } from '../src/acme/problem.ts'
+import { lookUp } from '../src/dns/lookup.ts'
+import { recordType } from '../src/dns/message.ts'
 import type { ChallengeTask, DnsProvider } from '../src/plugin-api.ts'
 import { createDns01Solver } from '../src/plugins/challenges/dns01.ts'
 import { dns01Options } from '../src/plugins/challenges/dns01-options.ts'
@@ -59,6 +61,14 @@ test('of several servers the first that takes the update; away is tried again, r
     assert.match(failure.message, words)
     assert.deepEqual([failure.code, failure.retry.when], ['dns', when], failure.message)
   }
+})
+
+test('a server that there is no way to, and a question that is not asked any more', async () => {
+  const away = { host: '2001:db8::53', port: 53 }
+  const unroutable = await failureOf(lookUp(away, 'zone.test', recordType.soa, makeContext()).then(() => undefined))
+  assert.match(unroutable.message, /the DNS server \[2001:db8::53\]:53 (cannot be reached|did not answer)/)
+  const context = makeContext(0, AbortSignal.abort())
+  await assert.rejects(lookUp({ host: '127.0.0.1', port: 9 }, 'zone.test', recordType.soa, context))
 })
 
 const task: ChallengeTask = {

@@ -75,6 +75,7 @@ export async function exchangeDatagrams(
       end(() => reject(networkTrouble(server, reasonOf(cause, timeoutMs), cause)))
     const onAbort = () => fail(Object.assign(new Error('aborted'), { name: 'AbortError' }))
     untilThen.addEventListener('abort', onAbort)
+    if (untilThen.aborted) return onAbort()
     socket.on('error', fail)
     socket.on('message', (octets) => {
       try {
@@ -85,7 +86,9 @@ export async function exchangeDatagrams(
       }
     })
     // Connected, so that nobody else is heard, and a port where nobody listens is known at once.
-    socket.connect(server.port, address, () => socket.send(message, (error) => error !== null && fail(error)))
+    // Without a callback: that would be called for a connection that fails, too, and the error not be emitted.
+    socket.on('connect', () => socket.send(message, (error) => error !== null && fail(error)))
+    socket.connect(server.port, address)
   })
 }
 
