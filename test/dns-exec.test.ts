@@ -36,6 +36,8 @@ function writeScript(folder: string, name: string, text: string): string {
 async function proveByHook({ bind, pebble }: World, verification: string): Promise<string> {
   await using acmems = await startAcmems(`${accountAt(pebble)}[verification "dns"]
 type = dns01-exec
+resolver = 127.0.0.1:${bind.port}
+nameserver = 127.0.0.1:${bind.port}
 ${verification}[auth "all"]
 ip = 127.0.0.1
 domain = **.zone.test
@@ -142,6 +144,7 @@ test("what a failing hook wrote is in the caller's answer", (t) =>
 type = dns01-exec
 hook = ${hook}
 environment = TOKEN=very-secret
+resolver = 127.0.0.1:${world.bind.port}
 [auth "all"]
 ip = 127.0.0.1
 domain = **.zone.test

@@ -57,6 +57,8 @@ endpoint = ${server.endpoint}
 mode = ${mode}
 username = user
 password-file = ${passwordFile}
+resolver = 127.0.0.1:${pebble.dnsPort}
+nameserver = 127.0.0.1:${pebble.dnsPort}
 [auth "all"]
 ip = 127.0.0.1
 domain = **.zone.test

@@ -27,6 +27,8 @@ type = dns01-powerdns
 endpoint = ${powerdns.apiUrl}
 token = ${powerdns.apiKey}
 ttl = 1
+resolver = 127.0.0.1:${powerdns.port}
+nameserver = 127.0.0.1:${powerdns.port}
 [auth "all"]
 ip = 127.0.0.1
 domain = **.zone.test
