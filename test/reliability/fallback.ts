@@ -161,7 +161,6 @@ export const fallback: readonly Scenario[] = [
     row: 29,
     fault: 'the profile is refused though it is in the directory',
     expected: 'ordered once again without it',
-    gap: 'the host gets an error until the directory says it, too',
     run: runRefusedProfile,
   },
   {

