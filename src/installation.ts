@@ -65,7 +65,11 @@ export async function openInstallation(
     section,
     stateFolder: stateFolderOf(stateUrl, parts.stateFolder),
     userAgent: `acmems/${version} node/${process.versions.node}`,
-    answers: state.answers,
+    answers: {
+      put: state.answers.put,
+      remove: state.answers.remove,
+      shown: (question) => state.answers.findShown(question, clock.nowMs()),
+    },
     certificates: state.certificates,
     rates: state.rates,
     openAccountKey,

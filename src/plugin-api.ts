@@ -237,6 +237,8 @@ export interface Notifier {
 export interface AnswerRecords {
   put(record: AnswerRecord): Promise<void>
   remove(record: AnswerRecord): Promise<void>
+  /** The key authorization that a tls-alpn-01 validator of this host is shown now: of several the oldest. */
+  shown(question: Pick<AnswerRecord, 'type' | 'host'>): Promise<string | undefined>
 }
 
 export type CertificateKey = Pick<KeptRequest, 'csr' | 'issuerKey' | 'profile'>

@@ -2,7 +2,9 @@ import type { ChallengeType } from './acme/challenge.ts'
 import { type Listener, openListener } from './http/listener.ts'
 import type { Installation } from './installation.ts'
 import { createListenerSet, type ListenerSet } from './listener-set.ts'
+import { createChallengeCertificates } from './responder/challenge-certificates.ts'
 import { createResponder } from './responder/responder.ts'
+import { openTlsAlpnListener, type TlsAlpnParts } from './responder/tls-alpn-responder.ts'
 import type { ResponderAddresses } from './responder-addresses.ts'
 
 /** What answers the CA's questions about names. */
@@ -14,13 +16,20 @@ export interface Responders {
   close(): Promise<void>
 }
 
-const httpLimits = { maxConnections: 500, requestTimeoutMs: 5000 }
+const limits = { maxConnections: 500, requestTimeoutMs: 5000 }
 
-export function createResponders({ state, context: { clock, log } }: Installation): Responders {
+export function createResponders({ state, context }: Installation): Responders {
+  const { clock, log } = context
   const onError = (error: unknown) => log.error('answers cannot be looked up', { error })
   const http01 = createResponder((question) => state.answers.find(question, clock.nowMs()), onError)
+  const tlsAlpn01: TlsAlpnParts = {
+    findShown: (question) => state.answers.findShown(question, clock.nowMs()),
+    certificates: createChallengeCertificates(context),
+    onError,
+  }
   const open: Readonly<Partial<Record<ChallengeType, (address: string) => Promise<Listener>>>> = {
-    'http-01': (address) => openListener(address, http01, httpLimits),
+    'http-01': (address) => openListener(address, http01, limits),
+    'tls-alpn-01': (address) => openTlsAlpnListener(address, tlsAlpn01, limits),
   }
   const sets = Object.entries(open).map(([type, openAt]) => ({
     type: type as ChallengeType,

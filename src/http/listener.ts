@@ -1,5 +1,5 @@
-import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
-import type { ListenOptions } from 'node:net'
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
+import type { ListenOptions, Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { answerEarly } from './early-answer.ts'
 
@@ -58,10 +58,10 @@ export async function openListener(
     answerEarly(request, response, 417, 'only "Expect: 100-continue" is understood\n'),
   )
   server.on('clientError', (error, socket) => refuseClient(error, socket, answering.get(socket)))
-  await listen(server, address)
+  const boundAddress = await listenAt(server, address)
   return {
     address,
-    boundAddress: boundAddress(server, address),
+    boundAddress,
     async close(graceMs) {
       closing = true
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
@@ -75,13 +75,19 @@ export async function openListener(
   }
 }
 
-function listen(server: Server, address: string): Promise<void> {
-  return new Promise((resolve, reject) => {
+/**
+ * Makes any server listen where an operator's `listener` says.
+ * @returns where it really listens
+ * @throws Error naming the address when it cannot be listened on
+ */
+export async function listenAt(server: Server, address: string): Promise<string> {
+  await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(new Error(`cannot listen on ${address}: ${listenReason(error)}`, { cause: error })),
     )
     server.listen(listenOptions(address), resolve)
   })
+  return boundAddressOf(server, address)
 }
 
 function listenReason(error: NodeJS.ErrnoException): string {
@@ -100,7 +106,7 @@ function listenOptions(address: string): ListenOptions & { fd?: number } {
   return { host, port: Number(address.slice(separator + 1)), ipv6Only: host.includes(':') }
 }
 
-function boundAddress(server: Server, address: string): string {
+function boundAddressOf(server: Server, address: string): string {
   const bound = server.address()
   if (bound === null || typeof bound === 'string') return address
   return `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`

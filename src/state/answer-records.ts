@@ -8,6 +8,11 @@ export type StoredAnswers = {
   put(record: AnswerRecord): Promise<void>
   remove(record: AnswerRecord): Promise<void>
   find(question: AnswerQuestion, nowMs: number): Promise<string | undefined>
+  /**
+   * A tls-alpn-01 validator names no token. Of several answers for one host it is shown the oldest until that is
+   * removed; the others wait for their turn.
+   */
+  findShown(question: Omit<AnswerQuestion, 'token'>, nowMs: number): Promise<string | undefined>
   removeExpired(nowMs: number): Promise<void>
 }
 
@@ -37,6 +42,19 @@ export function answerRecords(db: Kysely<Schema>): StoredAnswers {
         .where('token', '=', token)
         .where('host', '=', host)
         .where('expires_at_ms', '>', nowMs)
+        .executeTakeFirst()
+      return row?.key_authorization
+    },
+    async findShown({ type, host }, nowMs) {
+      const row = await db
+        .selectFrom('answers')
+        .select('key_authorization')
+        .where('type', '=', type)
+        .where('host', '=', host)
+        .where('expires_at_ms', '>', nowMs)
+        // Every such answer lives equally long: what ends first was there first.
+        .orderBy('expires_at_ms')
+        .orderBy('token')
         .executeTakeFirst()
       return row?.key_authorization
     },

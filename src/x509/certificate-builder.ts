@@ -31,6 +31,7 @@ import {
   Validity,
 } from '@peculiar/asn1-x509'
 import type { Identifier } from '../acme/identifier.ts'
+import { acmeIdentifierOid } from './acme-identifier.ts'
 
 type CertificateCommon = {
   readonly publicKey: KeyObject
@@ -45,6 +46,12 @@ type CertificateCommon = {
 export type CertificateDraft =
   | (CertificateCommon & { readonly kind: 'leaf'; readonly identifiers: readonly Identifier[] })
   | (CertificateCommon & { readonly kind: 'authority'; readonly commonName: string; readonly pathLength?: number })
+  | (CertificateCommon & {
+      /** What a tls-alpn-01 validator looks at (RFC 8737 §3); of use for nothing else. */
+      readonly kind: 'challenge'
+      readonly identifier: Identifier
+      readonly digest: Uint8Array
+    })
 
 const ecdsaWithSha256 = '1.2.840.10045.4.3.2'
 const commonNameOid = '2.5.4.3'
@@ -98,10 +105,13 @@ function extensionsOf(draft: CertificateDraft): Extension[] {
         ...identifiers,
       ]
     }
+    case 'challenge': {
+      const names = new SubjectAlternativeName([generalName(draft.identifier)])
+      const digest = new OctetString(bufferOf(draft.digest))
+      return [extension(id_ce_subjectAltName, names), extension(acmeIdentifierOid, digest, true)]
+    }
     case 'leaf': {
-      const names = draft.identifiers.map(
-        ({ type, value }) => new GeneralName(type === 'dns' ? { dNSName: value } : { iPAddress: value }),
-      )
+      const names = draft.identifiers.map(generalName)
       const encipherment = draft.publicKey.asymmetricKeyType === 'rsa' ? KeyUsageFlags.keyEncipherment : 0
       return [
         extension(id_ce_basicConstraints, new BasicConstraints(), true),
@@ -117,17 +127,27 @@ function extensionsOf(draft: CertificateDraft): Extension[] {
   }
 }
 
+function generalName({ type, value }: Identifier): GeneralName {
+  return new GeneralName(type === 'dns' ? { dNSName: value } : { iPAddress: value })
+}
+
 function extension(oid: string, value: object, critical = false): Extension {
   return new Extension({ extnID: oid, critical, extnValue: new OctetString(AsnConvert.serialize(value)) })
 }
 
 /** A common name has room for 64 characters (RFC 5280 appendix A); longer names stand only in the alternative names. */
 function commonName(draft: CertificateDraft): Name {
-  const text =
-    draft.kind === 'authority' ? draft.commonName : draft.identifiers.find(({ type }) => type === 'dns')?.value
+  const text = subjectText(draft)
   if (text === undefined || text.length > maxCommonNameLength) return new Name()
   const value = new AttributeValue({ utf8String: text })
   return new Name([new RelativeDistinguishedName([new AttributeTypeAndValue({ type: commonNameOid, value })])])
+}
+
+function subjectText(draft: CertificateDraft): string | undefined {
+  if (draft.kind === 'authority') return draft.commonName
+  // RFC 5280 §4.1.2.4: an issuer has a name, and it is its own issuer.
+  if (draft.kind === 'challenge') return 'acmems challenge'
+  return draft.identifiers.find(({ type }) => type === 'dns')?.value
 }
 
 /** RFC 7093 §2, method 1: the leftmost 160 bits of the SHA-256 of the public key's bits. */
