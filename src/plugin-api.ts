@@ -57,6 +57,15 @@ export type ChallengeTask = {
   readonly expiresAtMs: number
 }
 
+/**
+ * What looking at our own answer showed. `wrong` stops the order before the CA is told, so it MUST mean that a validator
+ * would see the same; whatever cannot be told from here is `unknown`, and the CA decides. Reasons are for people.
+ */
+export type CheckFinding =
+  | { readonly outcome: 'visible' }
+  | { readonly outcome: 'wrong'; readonly reason: string }
+  | { readonly outcome: 'unknown'; readonly reason: string }
+
 export interface ChallengeSolver {
   readonly type: ChallengeType
   /** Addresses where the responder answers for this solver (`host:port`, `[v6%zone]:port`). */
@@ -65,6 +74,11 @@ export interface ChallengeSolver {
   present(task: ChallengeTask, context: PluginContext): Promise<void>
   /** Waits until a validator would see it. Omit when present() is enough. MUST end when the signal aborts. */
   waitUntilVisible?(task: ChallengeTask, context: PluginContext): Promise<void>
+  /**
+   * Looks at the answer once, as a validator would; asked again a few times while it is wrong. SHOULD be quick where it
+   * cannot tell. MUST end when the signal aborts.
+   */
+  check?(task: ChallengeTask, context: PluginContext): Promise<CheckFinding>
   /** Undoes present(). MUST NOT assume that present() succeeded, MUST NOT remove what others put there. */
   cleanUp(task: ChallengeTask, context: PluginContext): Promise<void>
 }

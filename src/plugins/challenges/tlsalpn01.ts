@@ -1,7 +1,9 @@
 import type { AnswerRecord } from '../../acme/answer-record.ts'
 import { ProblemError } from '../../acme/problem.ts'
 import type { AnswerRecords, ChallengeTask, Option, Plugin, PluginContext } from '../../plugin-api.ts'
+import { checkTlsAlpn } from '../../self-check/tls-alpn-check.ts'
 import { parseTcpListener } from '../option-values.ts'
+import { placeFinderOf, selfCheckOptions } from './self-check-options.ts'
 
 const options = {
   listener: {
@@ -11,6 +13,7 @@ const options = {
     default: '0.0.0.0:13443 [::]:13443',
     parse: parseTcpListener,
   },
+  ...selfCheckOptions,
 } as const satisfies Record<string, Option<unknown>>
 
 const answerLifetimeMs = 24 * 3_600_000
@@ -24,16 +27,18 @@ export const tlsAlpn01Solver: Plugin<'solver', typeof options> = {
   name: 'tlsalpn01',
   meaning: 'prove names by a TLS certificate (RFC 8737), answered by our own responder',
   options,
-  async create({ listener }, { answers }) {
+  async create(options, { answers, clock }) {
+    const findPlaces = placeFinderOf(options, 443, clock)
     return {
       type: 'tls-alpn-01',
-      responderListeners: listener,
+      responderListeners: options.listener,
       async present(task, { clock }) {
         // Presented again after a restart it keeps its place: the CA may be looking right now.
         const shown = await answers.shown({ type: 'tls-alpn-01', host: task.identifier.value })
         if (shown !== task.keyAuthorization) await answers.put(answerOf(task, clock.nowMs()))
       },
       waitUntilVisible: (task, context) => waitForTurn(task, answers, context),
+      ...(findPlaces && { check: (task, { signal }) => checkTlsAlpn(task, findPlaces, signal) }),
       cleanUp: (task, { clock }) => answers.remove(answerOf(task, clock.nowMs())),
     }
   },

@@ -17,6 +17,7 @@ import type { AccountHolder } from './acme-account.ts'
 import { noteSent, type OrderPlace } from './new-order.ts'
 import { again, cleanUp, type Performed, perform, type Run, refresh } from './order-steps.ts'
 import type { RateLimits } from './rate-limits.ts'
+import { hasLook } from './visibility.ts'
 
 export type AcmeIssuerSettings = {
   readonly directoryUrl: string
@@ -146,7 +147,7 @@ async function settle(
     const step = nextStepOf(run, progress)
     const solverOf = ({ challenge }: ChosenChallenge) => run.context.solvers.find(({ type }) => type === challenge.type)
     if (step.do === 'choose') progress = { ...progress, chosen: step.chosen }
-    else if (step.do === 'waitUntilVisible' && !step.challenges.some((chosen) => solverOf(chosen)?.waitUntilVisible))
+    else if (step.do === 'waitUntilVisible' && !step.challenges.some((chosen) => hasLook(solverOf(chosen))))
       progress = { ...progress, visible: true }
     else if (step.do === 'succeed') {
       await giveBackAfterSuccess(run, progress)

@@ -12,6 +12,7 @@ import type { ChallengeSolver, ChallengeTask, Grant, IssuerContext } from '../..
 import { ChainError, parseChain } from '../../x509/chain.ts'
 import type { UsableAccount } from './acme-account.ts'
 import { type OrderPlace, placeOrder } from './new-order.ts'
+import { judgeFindings, lookAtAnswer } from './visibility.ts'
 
 const firstPollMs = 30
 const longestPollMs = 30_000
@@ -59,13 +60,15 @@ export async function perform(run: Run, progress: OrderProgress, step: Step, res
         { ...progress, presented: [...progress.presented, ...step.challenges.map(({ challenge }) => challenge.url)] },
         `presented: ${step.challenges.map(describeChosen).join(', ')}`,
       )
-    case 'waitUntilVisible':
-      await Promise.all(
-        step.challenges.map((chosen) =>
-          withSolver(run, progress, chosen, async (solver, task) => solver.waitUntilVisible?.(task, context)),
-        ),
+    case 'waitUntilVisible': {
+      const findings = await Promise.all(
+        step.challenges.map(async (chosen) => ({
+          name: chosen.identifier.value,
+          finding: await withSolver(run, progress, chosen, (solver, task) => lookAtAnswer(solver, task, context)),
+        })),
       )
-      return again({ ...progress, visible: true }, 'the answers can be seen')
+      return again({ ...progress, visible: true }, judgeFindings(findings))
+    }
     case 'answer': {
       await Promise.all(step.challenges.map((challenge) => answerChallenge(transport, account, challenge, context)))
       const answered = [...progress.answered, ...step.challenges.map(({ url }) => url)]
@@ -159,17 +162,18 @@ function loadAuthorizations(run: Run, urls: readonly string[]): Promise<Authoriz
   return Promise.all(urls.map((url) => fetchAuthorization(run.transport, run.account, url, run.context)))
 }
 
-async function withSolver(
+/** @returns undefined where no solver is for it any more */
+async function withSolver<T>(
   run: Pick<Run, 'context' | 'account' | 'caNowMs'>,
   progress: OrderProgress,
   { identifier, wildcard, challenge }: ChosenChallenge,
-  act: (solver: ChallengeSolver, task: ChallengeTask) => Promise<void>,
-): Promise<void> {
+  act: (solver: ChallengeSolver, task: ChallengeTask) => Promise<T>,
+): Promise<T | undefined> {
   const solver = run.context.solvers.find(({ type }) => type === challenge.type)
-  if (solver === undefined) return
+  if (solver === undefined) return undefined
   const lastsMs = (progress.order?.expiresAtMs ?? Number.POSITIVE_INFINITY) - run.caNowMs
   const expiresAtMs = run.context.clock.nowMs() + Math.min(lastsMs, answerLifetimeMs)
-  await act(solver, {
+  return await act(solver, {
     identifier,
     wildcard,
     challenge,
