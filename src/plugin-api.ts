@@ -70,6 +70,8 @@ export interface ChallengeSolver {
   readonly type: ChallengeType
   /** Addresses where the responder answers for this solver (`host:port`, `[v6%zone]:port`). */
   readonly responderListeners?: readonly string[]
+  /** Other responders (`http://host:port`) that are asked for tokens which nobody here left. */
+  readonly responderRelays?: readonly string[]
   /** Makes the answer visible. SHOULD return quickly; MUST be idempotent, a restart presents again. */
   present(task: ChallengeTask, context: PluginContext): Promise<void>
   /** Waits until a validator would see it. Omit when present() is enough. MUST end when the signal aborts. */

@@ -11,3 +11,8 @@ export function responderAddressesOf(solvers: Iterable<ChallengeSolver>): Respon
     wanted[type] = [...new Set([...(wanted[type] ?? []), ...responderListeners])]
   return wanted
 }
+
+/** Which other responders the solvers name, each once. */
+export function responderRelaysOf(solvers: Iterable<ChallengeSolver>): readonly string[] {
+  return [...new Set([...solvers].flatMap(({ responderRelays = [] }) => responderRelays))]
+}

@@ -5,6 +5,7 @@ import { createListenerSet, type ListenerSet } from './listener-set.ts'
 import { createChallengeCertificates } from './responder/challenge-certificates.ts'
 import { createResponder } from './responder/responder.ts'
 import { openTlsAlpnListener, type TlsAlpnParts } from './responder/tls-alpn-responder.ts'
+import { createTokenRelay, type RelayToken } from './responder/token-relay.ts'
 import type { ResponderAddresses } from './responder-addresses.ts'
 
 /** What answers the CA's questions about names. */
@@ -13,6 +14,8 @@ export interface Responders {
   readonly addresses: ResponderAddresses
   /** @throws Error when an address cannot be had; everything is then as before */
   change(addresses: ResponderAddresses): Promise<void>
+  /** Which other responders to ask for tokens that nobody here left. */
+  relayTo(relays: readonly string[]): void
   close(): Promise<void>
 }
 
@@ -21,7 +24,12 @@ const limits = { maxConnections: 500, requestTimeoutMs: 5000 }
 export function createResponders({ state, context }: Installation): Responders {
   const { clock, log } = context
   const onError = (error: unknown) => log.error('answers cannot be looked up', { error })
-  const http01 = createResponder((question) => state.answers.find(question, clock.nowMs()), onError)
+  let relay: RelayToken | undefined
+  const http01 = createResponder({
+    findAnswer: (question) => state.answers.find(question, clock.nowMs()),
+    relay: async (question) => relay?.(question),
+    onError,
+  })
   const tlsAlpn01: TlsAlpnParts = {
     findShown: (question) => state.answers.findShown(question, clock.nowMs()),
     certificates: createChallengeCertificates(context),
@@ -57,6 +65,9 @@ export function createResponders({ state, context }: Installation): Responders {
       )
     },
     change,
+    relayTo(relays) {
+      relay = relays.length === 0 ? undefined : createTokenRelay(relays, context)
+    },
     async close() {
       for (const { set } of sets) await set.close(0)
     },

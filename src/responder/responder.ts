@@ -2,31 +2,43 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import { isIPv6 } from 'node:net'
 import type { AnswerRecord } from '../acme/answer-record.ts'
 import { tokenPattern } from '../acme/challenge.ts'
+import { challengePath, type RelayToken, relayedHeader } from './token-relay.ts'
 
 /** The one thing the responder can ask for. */
 export type FindAnswer = (question: Pick<AnswerRecord, 'type' | 'token' | 'host'>) => Promise<string | undefined>
 
-const prefix = '/.well-known/acme-challenge/'
+export type ResponderParts = {
+  readonly findAnswer: FindAnswer
+  /** Asked for what is not here, unless the question was itself relayed. */
+  readonly relay?: RelayToken
+  /** Told when the answers could not be looked up. */
+  readonly onError: (error: unknown) => void
+}
 
 /**
  * Answers http-01 validation requests (RFC 8555 §8.3). Whatever is not an answer that a solver left for exactly this
  * host is 404: a web server in front can then ask the next acmems.
- * @param onError told when the answers could not be looked up
  */
-export function createResponder(findAnswer: FindAnswer, onError: (error: unknown) => void): RequestListener {
+export function createResponder({ findAnswer, relay, onError }: ResponderParts): RequestListener {
+  async function answerFor(token: string, host: string, isRelayed: boolean): Promise<string | undefined> {
+    const own = await findAnswer({ type: 'http-01', token, host })
+    // One that was relayed is never relayed again: two that name each other would ask for ever.
+    return own ?? (isRelayed ? undefined : await relay?.({ token, host }))
+  }
+
   return (request, response) => {
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       send(request, response, 405, 'only GET and HEAD are answered here\n', { allow: 'GET, HEAD' })
       return
     }
     const path = (request.url ?? '').split('?')[0] ?? ''
-    const token = path.startsWith(prefix) ? path.slice(prefix.length) : ''
+    const token = path.startsWith(challengePath) ? path.slice(challengePath.length) : ''
     const host = hostOf(request)
     if (!tokenPattern.test(token) || host === undefined) {
       send(request, response, 404, 'not found\n')
       return
     }
-    findAnswer({ type: 'http-01', token, host }).then(
+    answerFor(token, host, request.headers[relayedHeader] !== undefined).then(
       (answer) =>
         answer === undefined ? send(request, response, 404, 'not found\n') : send(request, response, 200, answer),
       (error: unknown) => {

@@ -1,16 +1,31 @@
+import { isAbsolute } from 'node:path'
 import type { AnswerRecord } from '../../acme/answer-record.ts'
-import type { ChallengeTask, Plugin } from '../../plugin-api.ts'
+import type { ChallengeTask, OptionValues, Plugin } from '../../plugin-api.ts'
 import { checkHttp } from '../../self-check/http-check.ts'
 import { parseTcpListener } from '../option-values.ts'
 import { placeFinderOf, selfCheckOptions } from './self-check-options.ts'
+import { openWebroot } from './webroot.ts'
+
+const usualListeners = '0.0.0.0:1380 [::]:1380'
 
 const options = {
   listener: {
-    meaning: "where validators' requests arrive, mostly by way of your web server; empty for none",
+    meaning: "where validators' requests arrive, mostly by way of your web server; empty, or with directory: none",
     type: 'listener',
     list: true,
-    default: '0.0.0.0:1380 [::]:1380',
+    default: usualListeners,
     parse: parseTcpListener,
+  },
+  directory: {
+    meaning: "a web server's document root, to write answers into .well-known/acme-challenge there",
+    type: 'path',
+    parse: parsePath,
+  },
+  relay: {
+    meaning: 'another acmems that may know a token that we do not, http://host:1380; asked in this order',
+    type: 'URL',
+    list: true,
+    parse: parseRelay,
   },
   ...selfCheckOptions,
 } as const
@@ -23,14 +38,39 @@ export const http01Solver: Plugin<'solver', typeof options> = {
   options,
   async create(options, { answers, clock, userAgent }) {
     const findPlaces = placeFinderOf(options, 80, clock)
+    const webroot = options.directory === undefined ? undefined : openWebroot(options.directory)
     return {
       type: 'http-01',
-      responderListeners: options.listener,
-      present: (task) => answers.put(answerOf(task)),
+      responderListeners: listenersOf(options),
+      responderRelays: options.relay,
+      async present(task) {
+        await webroot?.put(task.challenge.token, task.keyAuthorization)
+        await answers.put(answerOf(task))
+      },
       ...(findPlaces && { check: (task, { signal }) => checkHttp(task, findPlaces, userAgent, signal) }),
-      cleanUp: (task) => answers.remove(answerOf(task)),
+      async cleanUp(task) {
+        await answers.remove(answerOf(task))
+        await webroot?.remove(task.challenge.token, task.keyAuthorization)
+      },
     }
   },
+}
+
+/** With a web server that shows the answers, there is nothing to listen for unless it was asked for. */
+function listenersOf({ directory, listener }: OptionValues<typeof options>): readonly string[] {
+  return directory !== undefined && listener.join(' ') === usualListeners ? [] : listener
+}
+
+function parsePath(text: string): string {
+  if (!isAbsolute(text)) throw new Error(`${JSON.stringify(text)} is no absolute path`)
+  return text
+}
+
+function parseRelay(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url?.protocol !== 'http:' || url.pathname !== '/' || url.search + url.hash + url.username !== '')
+    throw new Error(`${JSON.stringify(text)} is no acmems' responder; write http://192.0.2.11:1380`)
+  return url.origin
 }
 
 function answerOf(task: ChallengeTask): AnswerRecord {
