@@ -76,6 +76,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   stack.defer(() => stopping.abort(new Error('the server is stopping')))
   stack.defer(() => responders.close())
   stack.defer(() => mgmt.close(stopGraceMs))
+  responders.relayTo(runtime.responderRelays)
   await responders.change(runtime.responderAddresses)
   await mgmt.change(runtime.mgmtListeners)
   await prepareIssuers(runtime, state.outages, context)
@@ -92,6 +93,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
       await fresh[Symbol.asyncDispose]()
       throw error
     }
+    responders.relayTo(fresh.responderRelays)
     former.push(runtime)
     runtime = fresh
     // Whoever reloads may have cured what kept an issuer from working.

@@ -20,7 +20,7 @@ import type { Dns01Values } from './plugins/challenges/dns01-options.ts'
 import { authorize } from './policy/authorize.ts'
 import type { Block } from './policy/block.ts'
 import { coversName } from './policy/name-pattern.ts'
-import { type ResponderAddresses, responderAddressesOf } from './responder-addresses.ts'
+import { type ResponderAddresses, responderAddressesOf, responderRelaysOf } from './responder-addresses.ts'
 import type { SignRules } from './sign/sign-door.ts'
 import { parseCsrPem } from './x509/csr.ts'
 
@@ -33,6 +33,7 @@ export interface Runtime extends AsyncDisposable {
   readonly storages: ReadonlyMap<string, CertificateStorage>
   readonly mgmtListeners: readonly string[]
   readonly responderAddresses: ResponderAddresses
+  readonly responderRelays: readonly string[]
   /** What today's configuration makes of a request that was made before. @throws ProblemError when it may not be */
   requestOf(stored: StoredRequest): IssueRequest
   /** Tells every notifier; a failure is logged. */
@@ -96,6 +97,7 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
     },
     mgmtListeners: config.mgmt.listener,
     responderAddresses: responderAddressesOf(solvers.values()),
+    responderRelays: responderRelaysOf(solvers.values()),
     requestOf: (stored) => requestOf(stored, blocks, means),
     notify: (event) => notifyAll(event, notifiers, (name) => setupFor(name, { openAccountKey })),
     [Symbol.asyncDispose]: () => disposables.disposeAsync(),
