@@ -30,14 +30,14 @@ export function openWebroot(directory: string): Webroot {
     for (const path of [join(root, outer), folder]) {
       const kind = await kindOf(path)
       if (kind === 'nothing') await makeFolder(path)
-      else if (kind !== 'folder') throw refusal(`${path} is ${kind}, and should be a folder`)
+      else if (kind !== 'a folder') throw refusal(`${path} is ${kind}, and should be a folder`)
     }
   }
 
   async function readOwn(path: string): Promise<string | undefined> {
     const kind = await kindOf(path)
     if (kind === 'nothing') return undefined
-    if (kind !== 'file') throw refusal(`${path} is ${kind}, and should be a file`)
+    if (kind !== 'a file') throw refusal(`${path} is ${kind}, and should be a file`)
     return await readFile(path, 'latin1')
   }
 
@@ -62,20 +62,20 @@ export function openWebroot(directory: string): Webroot {
     },
     async remove(token, keyAuthorization) {
       const path = pathOf(token)
-      for (const above of [join(root, outer), folder]) if ((await kindOf(above)) !== 'folder') return
-      if ((await kindOf(path)) !== 'file' || (await readOwn(path)) !== keyAuthorization) return
+      for (const above of [join(root, outer), folder]) if ((await kindOf(above)) !== 'a folder') return
+      if ((await kindOf(path)) !== 'a file' || (await readOwn(path)) !== keyAuthorization) return
       await unlink(path)
     },
   }
 }
 
-type Kind = 'nothing' | 'file' | 'folder' | 'a symbolic link' | 'something else'
+type Kind = 'nothing' | 'a file' | 'a folder' | 'a symbolic link' | 'something else'
 
 async function kindOf(path: string): Promise<Kind> {
   try {
     const stat = await lstat(path)
     if (stat.isSymbolicLink()) return 'a symbolic link'
-    return stat.isDirectory() ? 'folder' : stat.isFile() ? 'file' : 'something else'
+    return stat.isDirectory() ? 'a folder' : stat.isFile() ? 'a file' : 'something else'
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return 'nothing'
     throw refusal(error instanceof Error ? error.message : `cannot look at ${path}`, error)
@@ -87,7 +87,7 @@ async function makeFolder(path: string): Promise<void> {
     await mkdir(path)
   } catch (cause) {
     // Another order made it meanwhile.
-    if ((await kindOf(path)) === 'folder') return
+    if ((await kindOf(path)) === 'a folder') return
     throw refusal(`cannot make ${path}: ${cause instanceof Error ? cause.message : 'unknown reason'}`, cause)
   }
   await setMode(path, folderMode)
