@@ -65,11 +65,7 @@ export async function openInstallation(
     section,
     stateFolder: stateFolderOf(stateUrl, parts.stateFolder),
     userAgent: `acmems/${version} node/${process.versions.node}`,
-    answers: {
-      put: state.answers.put,
-      remove: state.answers.remove,
-      shown: (question) => state.answers.findShown(question, clock.nowMs()),
-    },
+    answers: state.answers,
     certificates: state.certificates,
     rates: state.rates,
     openAccountKey,

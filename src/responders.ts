@@ -25,13 +25,13 @@ export function createResponders({ state, context }: Installation): Responders {
   const { clock, log } = context
   const onError = (error: unknown) => log.error('answers cannot be looked up', { error })
   let relay: RelayToken | undefined
-  const http01 = createResponder({
-    findAnswer: (question) => state.answers.find(question, clock.nowMs()),
-    relay: async (question) => relay?.(question),
+  const http01 = createResponder(
+    (question) => state.answers.find(question, clock.nowMs()),
     onError,
-  })
+    async (question) => relay?.(question),
+  )
   const tlsAlpn01: TlsAlpnParts = {
-    findShown: (question) => state.answers.findShown(question, clock.nowMs()),
+    findShown: state.answers.shown,
     certificates: createChallengeCertificates(context),
     onError,
   }

@@ -41,11 +41,11 @@ async function startRelaying(relays: readonly string[]) {
     ...{ http, clock: systemClock, log: silent, signal: new AbortController().signal },
     randomBytes: (length: number) => new Uint8Array(length),
   }
-  const responder = createResponder({
-    findAnswer: async () => undefined,
-    relay: createTokenRelay(relays, context),
-    onError: (error) => assert.fail(String(error)),
-  })
+  const responder = createResponder(
+    async () => undefined,
+    (error) => assert.fail(String(error)),
+    createTokenRelay(relays, context),
+  )
   const listener = await openListener('127.0.0.1:0', responder, { maxConnections: 100, requestTimeoutMs: 5000 })
   return {
     url: `http://${listener.boundAddress}`,

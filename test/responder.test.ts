@@ -25,14 +25,14 @@ const kept = new Map([
 let listener: Listener
 let port: number
 before(async () => {
-  const responder = createResponder({
-    async findAnswer(question) {
+  const responder = createResponder(
+    async (question) => {
       questions.push(question)
       if (question.host === brokenHost) throw new Error('the state is gone')
       return question.type === 'http-01' ? kept.get(`${question.token} ${question.host}`) : undefined
     },
-    onError: (error) => errors.push(error),
-  })
+    (error) => errors.push(error),
+  )
   listener = await openListener('127.0.0.1:0', responder, { maxConnections: 200, requestTimeoutMs })
   port = Number(listener.boundAddress.split(':').at(-1))
 })

@@ -7,19 +7,17 @@ import { challengePath, type RelayToken, relayedHeader } from './token-relay.ts'
 /** The one thing the responder can ask for. */
 export type FindAnswer = (question: Pick<AnswerRecord, 'type' | 'token' | 'host'>) => Promise<string | undefined>
 
-export type ResponderParts = {
-  readonly findAnswer: FindAnswer
-  /** Asked for what is not here, unless the question was itself relayed. */
-  readonly relay?: RelayToken
-  /** Told when the answers could not be looked up. */
-  readonly onError: (error: unknown) => void
-}
-
 /**
  * Answers http-01 validation requests (RFC 8555 §8.3). Whatever is not an answer that a solver left for exactly this
  * host is 404: a web server in front can then ask the next acmems.
+ * @param onError told when the answers could not be looked up
+ * @param relay asked for what is not here, unless the question was itself relayed
  */
-export function createResponder({ findAnswer, relay, onError }: ResponderParts): RequestListener {
+export function createResponder(
+  findAnswer: FindAnswer,
+  onError: (error: unknown) => void,
+  relay?: RelayToken,
+): RequestListener {
   async function answerFor(token: string, host: string, isRelayed: boolean): Promise<string | undefined> {
     const own = await findAnswer({ type: 'http-01', token, host })
     // One that was relayed is never relayed again: two that name each other would ask for ever.

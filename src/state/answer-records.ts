@@ -12,11 +12,11 @@ export type StoredAnswers = {
    * A tls-alpn-01 validator names no token. Of several answers for one host it is shown the oldest until that is
    * removed; the others wait for their turn.
    */
-  findShown(question: Omit<AnswerQuestion, 'token'>, nowMs: number): Promise<string | undefined>
+  shown(question: Omit<AnswerQuestion, 'token'>): Promise<string | undefined>
   removeExpired(nowMs: number): Promise<void>
 }
 
-export function answerRecords(db: Kysely<Schema>): StoredAnswers {
+export function answerRecords(db: Kysely<Schema>, nowMs: () => number): StoredAnswers {
   return {
     async put({ type, token, host, keyAuthorization, expiresAtMs }) {
       const row = { type, token, host, key_authorization: keyAuthorization, expires_at_ms: expiresAtMs }
@@ -34,32 +34,32 @@ export function answerRecords(db: Kysely<Schema>): StoredAnswers {
         .where('host', '=', host)
         .execute()
     },
-    async find({ type, token, host }, nowMs) {
+    async find({ type, token, host }, atMs) {
       const row = await db
         .selectFrom('answers')
         .select('key_authorization')
         .where('type', '=', type)
         .where('token', '=', token)
         .where('host', '=', host)
-        .where('expires_at_ms', '>', nowMs)
+        .where('expires_at_ms', '>', atMs)
         .executeTakeFirst()
       return row?.key_authorization
     },
-    async findShown({ type, host }, nowMs) {
+    async shown({ type, host }) {
       const row = await db
         .selectFrom('answers')
         .select('key_authorization')
         .where('type', '=', type)
         .where('host', '=', host)
-        .where('expires_at_ms', '>', nowMs)
+        .where('expires_at_ms', '>', nowMs())
         // Every such answer lives equally long: what ends first was there first.
         .orderBy('expires_at_ms')
         .orderBy('token')
         .executeTakeFirst()
       return row?.key_authorization
     },
-    async removeExpired(nowMs) {
-      await db.deleteFrom('answers').where('expires_at_ms', '<=', nowMs).execute()
+    async removeExpired(atMs) {
+      await db.deleteFrom('answers').where('expires_at_ms', '<=', atMs).execute()
     },
   }
 }

@@ -71,7 +71,7 @@ function adviceFor(cause: unknown): string {
 
 /** @param quick for what a power failure may take: it is made again, or expires */
 async function stateOver(db: Kysely<Schema>, quick: Kysely<Schema>, nowMs: () => number): Promise<State> {
-  const answers = answerRecords(quick)
+  const answers = answerRecords(quick, nowMs)
   await answers.removeExpired(nowMs())
   return {
     answers,
