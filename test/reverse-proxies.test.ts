@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer, request as httpRequest, type RequestOptions, type Server } from 'node:http'
-import { request as httpsRequest } from 'node:https'
+import { createServer as createSecureServer, request as httpsRequest } from 'node:https'
 import { type AddressInfo, connect } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { type Acmems, startAcmems } from './acmems.ts'
+import { type Acmems, accountAt, startAcmems } from './acmems.ts'
 import { checkout, readSnippet, readSnippets } from './documentation.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
@@ -76,6 +76,8 @@ test('every block is tested here', () => {
     ...kinds.flatMap((kind) => [`${kind} challenges`, `${kind} sign`]),
     'nginx two acmems',
     'haproxy two acmems',
+    'nginx tls-alpn',
+    'haproxy tls-alpn',
   ]
   assert.deepEqual(marks.filter((mark) => mark !== 'configuration').sort(), here.sort())
   assert.equal(shown?.length, here.length)
@@ -247,9 +249,54 @@ for (const kind of ['nginx', 'haproxy'] as const) {
   })
 }
 
+// validation by TLS ------------------------------------------------------------------------------
+
+for (const kind of ['nginx', 'haproxy'] as const) {
+  test(`${kind}: Pebble validates by acme-tls/1 through it, and other TLS goes to the web server`, async (t) => {
+    const more = kind === 'nginx' ? (['ngx_stream_module.so'] as const) : []
+    if (!requireAll(t, 'pebble', 'pebble-challtestsrv', 'openssl', webServers[kind].peer, ...more)) return
+    using folder = makeTempFolder('proxy')
+    const identity = await makeTlsIdentity(folder.path)
+    const tls = { cert: readFileSync(identity.certificateFile), key: readFileSync(identity.keyFile) }
+    const website = createSecureServer(tls, ({ headers }, response) => response.end(`the page of ${headers.host}`))
+    await new Promise<void>((ready) => website.listen(0, '127.0.0.1', ready))
+    await using stack = new AsyncDisposableStack()
+    stack.defer(() => {
+      website.close()
+    })
+    const [tlsPort, responderPort] = [await freePort(), await freePort()]
+    const changes = {
+      '192.0.2.10:13443': `127.0.0.1:${responderPort}`,
+      '127.0.0.1:8443': `127.0.0.1:${(website.address() as AddressInfo).port}`,
+      ...(kind === 'nginx'
+        ? { 'listen 443;': `listen 127.0.0.1:${tlsPort};`, 'listen [::]:443;': '' }
+        : { 'bind :::443 v4v6': `bind 127.0.0.1:${tlsPort}` }),
+    }
+    const snippet = adapt(`${kind} tls-alpn`, changes)
+    stack.use(
+      kind === 'nginx'
+        ? await startNginx('', { httpPort: tlsPort, stream: snippet })
+        : await startHaproxy(snippet, { httpPort: tlsPort }),
+    )
+    const pebble = stack.use(await startPebble({ tlsPort, authzReuse: 0 }))
+    const acmems = stack.use(
+      await startAcmems(
+        `${accountAt(pebble)}[verification "tls"]\ntype = tlsalpn01\nlistener = 127.0.0.1:${responderPort}\nself-check-address = 127.0.0.1:${tlsPort}\n[auth "all of it"]\nip = 127.0.0.0/8\ndomain = **.example.test\n`,
+      ),
+    )
+    await assertIssued(acmems, ['www.example.test', 'b.example.test'])
+    const page = await ask(httpsRequest, {
+      ...{ port: tlsPort, path: '/', headers: { host: 'www.example.test' }, servername: 'www.example.test' },
+      rejectUnauthorized: false,
+    } as RequestOptions)
+    assert.deepEqual([page.status, page.text], [200, 'the page of www.example.test'])
+  })
+}
+
 // POST /sign -------------------------------------------------------------------------------------
 
-const configuration = readSnippet(document, 'configuration')
+const configuration =
+  readSnippets(document).find(({ mark, text }) => mark === 'configuration' && text.includes('[mgmt]'))?.text ?? ''
 
 /** The document's configuration, where one address of this machine is the hosts' network. */
 function signConfiguration(change = (text: string) => text): string {
