@@ -26,7 +26,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   state: ['acme', 'x509', 'plugin-api', 'issuance', 'durable-file'],
   http: ['plugin-api', 'plugins/address-range'],
   sign: ['acme', 'x509', 'plugin-api', 'policy', 'issuance', 'http', 'plugins/address-range'],
-  responder: ['acme'],
+  responder: ['acme', 'x509', 'plugin-api', 'http'],
   config: [
     'acme',
     'plugin-api',

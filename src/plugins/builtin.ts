@@ -4,6 +4,7 @@ import { hmacCredential } from './auth/hmac.ts'
 import { ipCredential } from './auth/ip.ts'
 import { publicKeyCredential } from './auth/public-key.ts'
 import { http01Solver } from './challenges/http01.ts'
+import { tlsAlpn01Solver } from './challenges/tlsalpn01.ts'
 import { cloudflareProvider } from './dns/cloudflare.ts'
 import { digitaloceanProvider } from './dns/digitalocean.ts'
 import { dnsUpdateProvider } from './dns/dns-update.ts'
@@ -27,6 +28,7 @@ export const builtinPlugins: readonly AnyPlugin[] = [
   publicKeyCredential,
   allCredential,
   http01Solver,
+  tlsAlpn01Solver,
   dnsUpdateProvider,
   execProvider,
   httpreqProvider,
