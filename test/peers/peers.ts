@@ -10,11 +10,19 @@ const CHECKOUT = resolve(import.meta.dirname, '../..')
 const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/lib/postgresql/15/bin']
 
 /** `status`: what it ends with when all is well, where that is not 0. */
-type HowToAsk = { args: readonly string[]; version: RegExp | undefined; package?: string; status?: number }
+type HowToAsk = {
+  args: readonly string[]
+  version: RegExp | undefined
+  package?: string
+  status?: number
+  isModule?: true
+}
 
 /** How each one tells its version: arguments, and where in the output. Without `args` Debian's package version counts. */
 const PEERS = {
   nginx: { args: ['-v'], version: /nginx\/([\d.]+)/ },
+  // For nginx to load, not to be run.
+  'ngx_stream_module.so': { args: [], version: undefined, package: 'libnginx-mod-stream', isModule: true },
   apache2: { args: ['-v'], version: /Apache\/([\d.]+)/ },
   haproxy: { args: ['-v'], version: /version ([\d.]+)/ },
   // Its own -version says "dev" in Debian; 2.4.0 has none.
@@ -71,6 +79,12 @@ function locate(name: PeerName): { path: string; unpackedIn?: string } | undefin
   const onSystem = [...(process.env.PATH ?? '').split(delimiter), ...SYSTEM_FOLDERS]
     .filter((folder) => folder.startsWith('/'))
     .map((folder) => ({ path: join(folder, name) }))
+  if ('isModule' in PEERS[name]) {
+    const roots = [{ root: '/' }, { root: join(peersFolder(), 'root'), unpackedIn: join(peersFolder(), 'root') }]
+    return roots
+      .map(({ root, ...where }) => ({ path: join(root, 'usr/lib/nginx/modules', name), ...where }))
+      .find(({ path }) => existsSync(path))
+  }
   const isPebble = name.startsWith('pebble')
   const root = join(peersFolder(), isPebble ? 'pebble' : 'root')
   const unpacked = ['usr/sbin', 'usr/bin', 'sbin', 'bin', 'usr/lib/postgresql/15/bin'].map((folder) => ({
@@ -108,6 +122,11 @@ export function findPeer(name: PeerName): Peer | undefined {
   const isUnpacked = place.unpackedIn !== undefined
   const env = place.unpackedIn === undefined ? {} : libraryEnv(place.unpackedIn)
   const how: HowToAsk = PEERS[name]
+  if (how.isModule) {
+    const peer: Peer = { name, path: place.path, version: readPackageVersion(how.package ?? name, isUnpacked), env }
+    found.set(place.path, peer)
+    return peer
+  }
   const run = spawnSync(place.path, how.args, {
     env: { ...process.env, ...env },
     encoding: 'utf8',

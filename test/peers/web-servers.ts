@@ -10,6 +10,8 @@ export type WebServerOptions = {
   readonly httpPort: number
   /** More ports to wait for. */
   readonly alsoPorts?: readonly number[]
+  /** nginx only: what stands beside `http`, a `stream` block. */
+  readonly stream?: string
   /** Apache only: modules beside the usual ones, `proxy_http2` and the like. */
   readonly modules?: readonly string[]
 }
@@ -66,7 +68,7 @@ async function startServer(
 /** `snippet`: what stands at nginx's http level, `upstream` and `server` blocks. */
 export function startNginx(snippet: string, options: WebServerOptions): Promise<WebServer> {
   return startServer('nginx', options, ({ folder, logFile, configFile }) => ({
-    config: `${isRoot ? `user nobody ${findNobodyGroup()};\n` : ''}daemon off;
+    config: `${options.stream === undefined ? '' : `load_module ${needPeer('ngx_stream_module.so').path};\n`}${isRoot ? `user nobody ${findNobodyGroup()};\n` : ''}daemon off;
 worker_processes 1;
 pid ${folder}/nginx.pid;
 error_log ${logFile} info;
@@ -76,6 +78,7 @@ http {
 ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((kind) => `  ${kind}_temp_path ${folder}/temp/${kind};`).join('\n')}
 ${snippet}
 }
+${options.stream ?? ''}
 `,
     // -e: otherwise the packaged log file is opened before the configuration is read.
     args: ['-p', folder, '-e', logFile, '-c', configFile],
