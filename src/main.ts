@@ -12,6 +12,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   orders: async () => (await import('./cli/orders.ts')).ordersCommand(),
   plan: async () => (await import('./cli/plan.ts')).planCommand(),
   limits: async () => (await import('./cli/limits.ts')).limitsCommand(),
+  'dns-records': async () => (await import('./cli/dns-records.ts')).dnsRecordsCommand(),
   'check-config': async () => (await import('./cli/check-config.ts')).checkConfigCommand(),
   'config-reference': async () => (await import('./cli/config-reference.ts')).configReferenceCommand(),
 }

@@ -1,3 +1,4 @@
+import { type PersistOffer, parsePersistOffer } from './dns-persist.ts'
 import { isJsonObject, optionalString, requireString } from './json-object.ts'
 
 /** RFC 8555 §7.1.1, with RFC 9773 §4 and the profiles draft: where a CA's resources are, and what it offers. */
@@ -12,6 +13,9 @@ export type Directory = {
   readonly externalAccountRequired: boolean
   /** Profile name to its description; empty when the CA has none. */
   readonly profiles: ReadonlyMap<string, string>
+  /** Names for the CA in CAA records (RFC 8659). */
+  readonly caaIdentities?: readonly string[]
+  readonly persist?: PersistOffer
 }
 
 /** @throws TypeError naming what is missing */
@@ -19,7 +23,9 @@ export function parseDirectory(body: unknown): Directory {
   if (!isJsonObject(body)) throw new TypeError('the directory is no JSON object')
   const meta = isJsonObject(body.meta) ? body.meta : {}
   const profiles = isJsonObject(meta.profiles) ? Object.entries(meta.profiles) : []
+  const identities = Array.isArray(meta.caaIdentities) ? meta.caaIdentities : []
   const optional = {
+    persist: parsePersistOffer(meta),
     revokeCertUrl: optionalString(body, 'revokeCert'),
     keyChangeUrl: optionalString(body, 'keyChange'),
     renewalInfoUrl: optionalString(body, 'renewalInfo'),
@@ -30,6 +36,7 @@ export function parseDirectory(body: unknown): Directory {
     newAccountUrl: requireString(body, 'newAccount'),
     newOrderUrl: requireString(body, 'newOrder'),
     externalAccountRequired: meta.externalAccountRequired === true,
+    caaIdentities: identities.filter((name) => typeof name === 'string'),
     profiles: new Map(profiles.map(([name, description]) => [name, String(description)])),
     ...definedOnly(optional),
   }
