@@ -68,6 +68,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'x509',
     'plugin-api',
     'plugins',
+    'policy/name-pattern',
     'issuance',
     'state',
     'http',

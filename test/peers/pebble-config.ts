@@ -34,6 +34,8 @@ export type PebbleOptions = {
   readonly retryAfter?: { readonly authz: number; readonly order: number }
   /** Names refused with rejectedIdentifier, also everything below them. */
   readonly domainBlocklist?: readonly string[]
+  /** What it is called in CAA records, which it tells in its directory (since 2.10) and looks for. */
+  readonly caaIdentities?: readonly string[]
   /** Of every certificate, or of those of the profile `default` where there are profiles. */
   readonly validityPeriodSeconds?: number
   /** Of its CA's keys. */
@@ -71,6 +73,7 @@ export function renderPebbleConfig(options: PebbleOptions, ports: PebblePorts, i
       externalAccountBindingRequired: options.eab !== undefined,
       externalAccountMACKeys: options.eab ?? {},
       domainBlocklist: options.domainBlocklist ?? [],
+      ...(options.caaIdentities === undefined ? {} : { caaIdentities: options.caaIdentities }),
       ...(options.retryAfter === undefined ? {} : { retryAfter: options.retryAfter }),
       ...(options.keyAlgorithm === undefined ? {} : { keyAlgorithm: options.keyAlgorithm }),
       ...(allProfiles.length === 0 ? {} : { profiles: Object.fromEntries(allProfiles) }),
