@@ -38,6 +38,8 @@ const PEERS = {
   nsupdate: { args: ['-V'], version: /nsupdate ([\d.]+)/ },
   pdns_server: { args: ['--version'], version: /PowerDNS Authoritative Server ([\d.]+)/, status: 99 },
   dehydrated: { args: ['--version'], version: /Dehydrated version: ([\d.]+)/ },
+  dig: { args: ['-v'], version: /DiG ([\d.]+)/ },
+  lego: { args: ['--version'], version: undefined, package: 'lego' },
   postgres: { args: ['--version'], version: /PostgreSQL\) ([\d.]+)/ },
   busybox: { args: [], version: /BusyBox v([\d.]+)/ },
   perl: { args: ['-v'], version: /\(v([\d.]+)\)/ },
