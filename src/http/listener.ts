@@ -82,12 +82,15 @@ export async function openListener(
  */
 export async function listenAt(server: Server, address: string): Promise<string> {
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(new Error(`cannot listen on ${address}: ${listenReason(error)}`, { cause: error })),
-    )
+    server.once('error', (error: NodeJS.ErrnoException) => reject(describeListenFailure(address, error)))
     server.listen(listenOptions(address), resolve)
   })
   return boundAddressOf(server, address)
+}
+
+/** For the operator, whatever it was that should listen. */
+export function describeListenFailure(address: string, error: NodeJS.ErrnoException): Error {
+  return new Error(`cannot listen on ${address}: ${listenReason(error)}`, { cause: error })
 }
 
 function listenReason(error: NodeJS.ErrnoException): string {
@@ -100,10 +103,15 @@ function listenReason(error: NodeJS.ErrnoException): string {
 function listenOptions(address: string): ListenOptions & { fd?: number } {
   if (address.startsWith('fd:')) return { fd: Number(address.slice(3)) }
   if (address.startsWith('unix:')) return { path: address.slice('unix:'.length) }
-  const separator = address.lastIndexOf(':')
-  const host = address.slice(0, separator).replace(/^\[|\]$/g, '')
+  const { host, port } = hostAndPort(address)
   // V6ONLY, so that 0.0.0.0 and [::] can stand side by side, as in acmems.
-  return { host, port: Number(address.slice(separator + 1)), ipv6Only: host.includes(':') }
+  return { host, port, ipv6Only: host.includes(':') }
+}
+
+/** Of `host:port` or `[v6%zone]:port`. */
+export function hostAndPort(address: string): { host: string; port: number } {
+  const separator = address.lastIndexOf(':')
+  return { host: address.slice(0, separator).replace(/^\[|\]$/g, ''), port: Number(address.slice(separator + 1)) }
 }
 
 function boundAddressOf(server: Server, address: string): string {
