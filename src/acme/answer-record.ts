@@ -2,11 +2,17 @@ import type { ChallengeType } from './challenge.ts'
 
 /** What a validator may be told: written by a solver, read by the responder, and by nobody else. */
 export type AnswerRecord = {
-  readonly type: Extract<ChallengeType, 'http-01' | 'tls-alpn-01'>
+  readonly type: ChallengeType
   readonly token: string
-  /** The name or address being validated, normalised. */
+  /** The name or address being validated, normalised; for dns-01 the owner name of the TXT record. */
   readonly host: string
+  /** For dns-01 the value of the TXT record; several records of one host are values side by side. */
   readonly keyAuthorization: string
   /** After this moment the record is rubbish, whoever forgot to remove it. */
   readonly expiresAtMs: number
+  /** Who asked us to publish it, where that was somebody else. */
+  readonly publisher?: string
 }
+
+/** RFC 8555 §8.4: where a validator looks for the TXT record of a name. */
+export const dns01Prefix = '_acme-challenge.'

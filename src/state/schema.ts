@@ -3,7 +3,25 @@ import type { Migration, MigrationProvider } from 'kysely/migration'
 
 /** Times are integers, milliseconds since 1970; texts that are JSON end in `_json`. The same on every database. */
 export type Schema = {
-  answers: { type: string; token: string; host: string; key_authorization: string; expires_at_ms: number }
+  answers: {
+    type: string
+    token: string
+    host: string
+    key_authorization: string
+    expires_at_ms: number
+    /** dns-01: the host's place in the tree of names, so that what is below a name can be found; see places.ts. */
+    place: string | null
+    publisher: string | null
+  }
+  dns_accounts: {
+    username: string
+    password_hash: string
+    /** The owner name of its TXT records. */
+    full_name: string
+    block: string
+    allow_from_json: string
+    created_at_ms: number
+  }
   certificates: { csr_sha256: string; issuer_key: string; profile: string; chain_pem: string; kept_at_ms: number }
   orders: {
     need: string
@@ -200,9 +218,28 @@ const renewals: Migration = {
   },
 }
 
+const zones: Migration = {
+  async up(db: Kysely<unknown>) {
+    for (const column of ['place', 'publisher'] as const)
+      await db.schema.alterTable('answers').addColumn(column, 'text').execute()
+    for (const column of ['place', 'publisher'] as const)
+      await db.schema.createIndex(`answers_${column}`).on('answers').column(column).execute()
+    await db.schema
+      .createTable('dns_accounts')
+      .addColumn('username', 'text', (column) => column.notNull().primaryKey())
+      .addColumn('password_hash', 'text', (column) => column.notNull())
+      .addColumn('full_name', 'text', (column) => column.notNull().unique())
+      .addColumn('block', 'text', (column) => column.notNull())
+      .addColumn('allow_from_json', 'text', (column) => column.notNull())
+      .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+      .execute()
+    await db.schema.createIndex('dns_accounts_block').on('dns_accounts').column('block').execute()
+  },
+}
+
 /** Every change of the schema, in order; what was released is never edited, only followed. */
 export const migrations: MigrationProvider = {
   async getMigrations() {
-    return { '2026-11-21 first': first, '2026-11-22 renewals': renewals }
+    return { '2026-11-21 first': first, '2026-11-22 renewals': renewals, '2026-11-22 zones': zones }
   },
 }

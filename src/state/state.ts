@@ -7,6 +7,7 @@ import type { KeptCertificates } from '../plugin-api.ts'
 import { answerRecords, type StoredAnswers } from './answer-records.ts'
 import { certificateRecords } from './certificate-records.ts'
 import { certificateRegister, type StoredRegister } from './certificate-register.ts'
+import { type DnsAccounts, dnsAccounts } from './dns-accounts.ts'
 import { orderRecords, type StoredOrders } from './order-records.ts'
 import { type OrderStories, orderStories } from './order-stories.ts'
 import { type StoredOutages, storedOutages } from './outages.ts'
@@ -28,6 +29,7 @@ export interface State extends AsyncDisposable {
   readonly rates: StoredRateLedger
   readonly outages: StoredOutages
   readonly servers: Servers
+  readonly dnsAccounts: DnsAccounts
 }
 
 /**
@@ -82,6 +84,7 @@ async function stateOver(db: Kysely<Schema>, quick: Kysely<Schema>, nowMs: () =>
     rates: rateLedger(quick, nowMs),
     outages: storedOutages(quick),
     servers: storedServers(quick),
+    dnsAccounts: dnsAccounts(db),
     async [Symbol.asyncDispose]() {
       for (const opened of new Set([quick, db])) await opened.destroy()
     },
