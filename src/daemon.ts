@@ -66,7 +66,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     tell,
   })
   const mgmt = createListenerSet((address) => openListener(address, door, mgmtLimits), parts.log)
-  const responders = createResponders(installation)
+  const responders = createResponders(installation, () => runtime.responderZones)
   // Undone in reverse: the doors close, then what still runs is told to stop, then the parts go.
   stack.defer(async () => {
     for (const one of [runtime, ...former]) await one[Symbol.asyncDispose]()

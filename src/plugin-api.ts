@@ -66,12 +66,23 @@ export type CheckFinding =
   | { readonly outcome: 'wrong'; readonly reason: string }
   | { readonly outcome: 'unknown'; readonly reason: string }
 
+/** Names in lower case without a dot at their end. */
+export type ResponderZone = {
+  /** undefined: every `_acme-challenge.NAME` is a zone of its own, which is there while the name is validated. */
+  readonly name: string | undefined
+  readonly nameServers: readonly string[]
+  /** A mail address, `@` or dot. */
+  readonly hostmaster: string | undefined
+}
+
 export interface ChallengeSolver {
   readonly type: ChallengeType
   /** Addresses where the responder answers for this solver (`host:port`, `[v6%zone]:port`). */
   readonly responderListeners?: readonly string[]
   /** Other responders (`http://host:port`) that are asked for tokens which nobody here left. */
   readonly responderRelays?: readonly string[]
+  /** The DNS zone that the responder has authority for on behalf of this solver. */
+  readonly responderZone?: ResponderZone
   /** Makes the answer visible. SHOULD return quickly; MUST be idempotent, a restart presents again. */
   present(task: ChallengeTask, context: PluginContext): Promise<void>
   /** Waits until a validator would see it. Omit when present() is enough. MUST end when the signal aborts. */

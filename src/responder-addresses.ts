@@ -1,5 +1,5 @@
 import type { ChallengeType } from './acme/challenge.ts'
-import type { ChallengeSolver } from './plugin-api.ts'
+import type { ChallengeSolver, ResponderZone } from './plugin-api.ts'
 
 /** Where validators are answered, by the challenge that is answered there. */
 export type ResponderAddresses = Readonly<Partial<Record<ChallengeType, readonly string[]>>>
@@ -15,4 +15,8 @@ export function responderAddressesOf(solvers: Iterable<ChallengeSolver>): Respon
 /** Which other responders the solvers name, each once. */
 export function responderRelaysOf(solvers: Iterable<ChallengeSolver>): readonly string[] {
   return [...new Set([...solvers].flatMap(({ responderRelays = [] }) => responderRelays))]
+}
+
+export function responderZonesOf(solvers: Iterable<ChallengeSolver>): readonly ResponderZone[] {
+  return [...solvers].flatMap(({ responderZone }) => (responderZone === undefined ? [] : [responderZone]))
 }

@@ -2,7 +2,10 @@ import type { ChallengeType } from './acme/challenge.ts'
 import { type Listener, openListener } from './http/listener.ts'
 import type { Installation } from './installation.ts'
 import { createListenerSet, type ListenerSet } from './listener-set.ts'
+import type { ResponderZone } from './plugin-api.ts'
 import { createChallengeCertificates } from './responder/challenge-certificates.ts'
+import { openDnsListener } from './responder/dns-listener.ts'
+import { createDnsResponder } from './responder/dns-responder.ts'
 import { createResponder } from './responder/responder.ts'
 import { openTlsAlpnListener, type TlsAlpnParts } from './responder/tls-alpn-responder.ts'
 import { createTokenRelay, type RelayToken } from './responder/token-relay.ts'
@@ -21,7 +24,8 @@ export interface Responders {
 
 const limits = { maxConnections: 500, requestTimeoutMs: 5000 }
 
-export function createResponders({ state, context }: Installation): Responders {
+/** @param zones what DNS has authority for, asked for each question */
+export function createResponders({ state, context }: Installation, zones: () => readonly ResponderZone[]): Responders {
   const { clock, log } = context
   const onError = (error: unknown) => log.error('answers cannot be looked up', { error })
   let relay: RelayToken | undefined
@@ -35,9 +39,20 @@ export function createResponders({ state, context }: Installation): Responders {
     certificates: createChallengeCertificates(context),
     onError,
   }
+  const monotonicMs = () => clock.monotonicMs()
+  const dns01 = createDnsResponder({
+    zones,
+    records: {
+      find: (owner, otherOwner) => state.answers.findTexts(owner, otherOwner, clock.nowMs()),
+      hasBelow: (name, otherName) => state.answers.hasTextBelow(name, otherName, clock.nowMs()),
+    },
+    monotonicMs,
+    onError,
+  })
   const open: Readonly<Partial<Record<ChallengeType, (address: string) => Promise<Listener>>>> = {
     'http-01': (address) => openListener(address, http01, limits),
     'tls-alpn-01': (address) => openTlsAlpnListener(address, tlsAlpn01, limits),
+    'dns-01': (address) => openDnsListener(address, dns01, monotonicMs),
   }
   const sets = Object.entries(open).map(([type, openAt]) => ({
     type: type as ChallengeType,

@@ -13,6 +13,7 @@ import type {
   PluginKind,
   PluginKinds,
   PluginSetup,
+  ResponderZone,
 } from './plugin-api.ts'
 import { addressRanges } from './plugins/address-range.ts'
 import { createDns01Solver } from './plugins/challenges/dns01.ts'
@@ -20,7 +21,12 @@ import type { Dns01Values } from './plugins/challenges/dns01-options.ts'
 import { authorize } from './policy/authorize.ts'
 import type { Block } from './policy/block.ts'
 import { coversName } from './policy/name-pattern.ts'
-import { type ResponderAddresses, responderAddressesOf, responderRelaysOf } from './responder-addresses.ts'
+import {
+  type ResponderAddresses,
+  responderAddressesOf,
+  responderRelaysOf,
+  responderZonesOf,
+} from './responder-addresses.ts'
 import type { SignRules } from './sign/sign-door.ts'
 import { parseCsrPem } from './x509/csr.ts'
 
@@ -34,6 +40,7 @@ export interface Runtime extends AsyncDisposable {
   readonly mgmtListeners: readonly string[]
   readonly responderAddresses: ResponderAddresses
   readonly responderRelays: readonly string[]
+  readonly responderZones: readonly ResponderZone[]
   /** What today's configuration makes of a request that was made before. @throws ProblemError when it may not be */
   requestOf(stored: StoredRequest): IssueRequest
   /** Tells every notifier; a failure is logged. */
@@ -98,6 +105,7 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
     mgmtListeners: config.mgmt.listener,
     responderAddresses: responderAddressesOf(solvers.values()),
     responderRelays: responderRelaysOf(solvers.values()),
+    responderZones: responderZonesOf(solvers.values()),
     requestOf: (stored) => requestOf(stored, blocks, means),
     notify: (event) => notifyAll(event, notifiers, (name) => setupFor(name, { openAccountKey })),
     [Symbol.asyncDispose]: () => disposables.disposeAsync(),

@@ -26,7 +26,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   state: ['acme', 'x509', 'plugin-api', 'issuance', 'durable-file'],
   http: ['plugin-api', 'plugins/address-range'],
   sign: ['acme', 'x509', 'plugin-api', 'policy', 'issuance', 'http', 'plugins/address-range'],
-  responder: ['acme', 'x509', 'plugin-api', 'http'],
+  responder: ['acme', 'dns', 'x509', 'plugin-api', 'http'],
   config: [
     'acme',
     'plugin-api',
@@ -142,7 +142,7 @@ const homes: readonly { readonly what: RegExp; readonly home: RegExp; readonly n
   { what: /process\.env\b/, home: /^config\/environment\.ts$/, name: 'the environment' },
   {
     what: /\bDate\.now\(|\bsetTimeout\(|\bsetInterval\(|\bsetImmediate\(/,
-    home: /^(clock|daemon|systemd-notify|http\/listener|http\/early-answer|cli\/.*)\.ts$/,
+    home: /^(clock|daemon|systemd-notify|http\/listener|responder\/dns-listener|http\/early-answer|cli\/.*)\.ts$/,
     name: 'time',
   },
   {

@@ -17,7 +17,7 @@ export async function renewHere(desk: Desk, entries: readonly StoredEntry[], tel
   const runtime = await desk.openRuntime()
   await releaseDeadHolders(state.orders, holder, isAlive)
   const issuance = createIssuanceOver(desk)
-  const responders = createResponders(desk)
+  const responders = createResponders(desk, () => runtime.responderZones)
   await responders.change(runtime.responderAddresses)
   try {
     const waiting = [...entries]

@@ -3,6 +3,7 @@ import { allCredential } from './auth/all.ts'
 import { hmacCredential } from './auth/hmac.ts'
 import { ipCredential } from './auth/ip.ts'
 import { publicKeyCredential } from './auth/public-key.ts'
+import { dnsServerSolver } from './challenges/dns-server.ts'
 import { http01Solver } from './challenges/http01.ts'
 import { tlsAlpn01Solver } from './challenges/tlsalpn01.ts'
 import { cloudflareProvider } from './dns/cloudflare.ts'
@@ -29,6 +30,7 @@ export const builtinPlugins: readonly AnyPlugin[] = [
   allCredential,
   http01Solver,
   tlsAlpn01Solver,
+  dnsServerSolver,
   dnsUpdateProvider,
   execProvider,
   httpreqProvider,
