@@ -2,12 +2,13 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { ProblemError } from './acme/problem.ts'
 import { systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { createHttpClient } from './http/http-client.ts'
 import type { Log } from './log.ts'
 import { orderHolder } from './order-holder.ts'
-import type { Clock, HttpClient, PluginContext } from './plugin-api.ts'
+import type { AnswerRecords, Clock, HttpClient, PluginContext } from './plugin-api.ts'
 import type { SetupFor } from './runtime.ts'
 import { openState, type State, stateFolderOf } from './state/state.ts'
 import { version } from './version.ts'
@@ -32,6 +33,25 @@ export interface Installation extends AsyncDisposable {
   readonly holder: string
   readonly stateUrl: string
   makeId(): string
+}
+
+/** A state that cannot be written now may be written later: what needs an answer record is tried again. */
+function answersOf({ answers }: State): AnswerRecords {
+  const trying = async (write: Promise<void>) => {
+    try {
+      await write
+    } catch (cause) {
+      throw new ProblemError('serverInternal', 'the state cannot be written here; ask again later', {
+        retry: { when: 'backoff' },
+        cause,
+      })
+    }
+  }
+  return {
+    put: (record) => trying(answers.put(record)),
+    remove: (record) => trying(answers.remove(record)),
+    shown: answers.shown,
+  }
 }
 
 /** @throws Error when the state cannot be used */
@@ -65,7 +85,7 @@ export async function openInstallation(
     section,
     stateFolder: stateFolderOf(stateUrl, parts.stateFolder),
     userAgent: `acmems/${version} node/${process.versions.node}`,
-    answers: state.answers,
+    answers: answersOf(state),
     certificates: state.certificates,
     rates: state.rates,
     openAccountKey,

@@ -5,6 +5,7 @@
  */
 import type { AnswerRecord } from './acme/answer-record.ts'
 import type { Challenge, ChallengeType } from './acme/challenge.ts'
+import type { CheckFinding } from './acme/check-finding.ts'
 import type { Identifier } from './acme/identifier.ts'
 import type { RateLedger } from './acme/rate-limit.ts'
 import type { RenewalInfoReply } from './acme/renewal-info.ts'
@@ -14,6 +15,7 @@ import type { Csr } from './x509/csr.ts'
 
 export type { AnswerRecord } from './acme/answer-record.ts'
 export type { Challenge, ChallengeType } from './acme/challenge.ts'
+export type { CheckFinding } from './acme/check-finding.ts'
 export type { Identifier } from './acme/identifier.ts'
 /** Thrown by a plugin as any Error with this `name`, a registered `code`, a message for the caller, and a `cause` for the log. */
 export type { ProblemCode, ProblemError, Retry } from './acme/problem.ts'
@@ -56,15 +58,6 @@ export type ChallengeTask = {
   /** When the answer is of no use any more. */
   readonly expiresAtMs: number
 }
-
-/**
- * What looking at our own answer showed. `wrong` stops the order before the CA is told, so it MUST mean that a validator
- * would see the same; whatever cannot be told from here is `unknown`, and the CA decides. Reasons are for people.
- */
-export type CheckFinding =
-  | { readonly outcome: 'visible' }
-  | { readonly outcome: 'wrong'; readonly reason: string }
-  | { readonly outcome: 'unknown'; readonly reason: string }
 
 /** Names in lower case without a dot at their end. */
 export type ResponderZone = {

@@ -40,7 +40,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'responder-addresses': ['acme', 'plugin-api'],
   responders: ['acme', 'plugin-api', 'http', 'installation', 'listener-set', 'responder', 'responder-addresses'],
   housekeeping: ['plugin-api', 'state'],
-  installation: ['plugin-api', 'http', 'config', 'log', 'order-holder', 'clock', 'runtime', 'state', 'version'],
+  installation: ['acme', 'plugin-api', 'http', 'config', 'log', 'order-holder', 'clock', 'runtime', 'state', 'version'],
   clock: ['plugin-api'],
   'listener-set': ['plugin-api', 'http'],
   'systemd-notify': ['plugin-api'],

@@ -186,6 +186,9 @@ export function createAttempts(parts: AttemptParts): { obtain(task: Task): Promi
     // Without progress, too: the first attempt may have made an order and died before it could say so.
     let resumed = record.attempts > 1
     let failures = 0
+    /** How many steps were done since the beginning, or since all was looked at again. */
+    let position = 0
+    let failedAt = 0
     for (let count = 0; count < maxSteps; count++) {
       try {
         const advance = await issuer.advance(task.request.grant, progress, resumed, issuerContext)
@@ -194,8 +197,9 @@ export function createAttempts(parts: AttemptParts): { obtain(task: Task): Promi
         run.hadBegun = true
         run.orderUrl = advance.orderUrl ?? run.orderUrl
         if (advance.note !== undefined) noteStep(run, advance.note)
-        // Having re-read after a failure is no success yet: what failed may fail again, and then more slowly.
-        if (!resumed) failures = 0
+        // What was done again after a failure is no success yet: what failed may fail again, and then more slowly.
+        position = resumed ? 0 : position + 1
+        if (position > failedAt) failures = 0
         resumed = false
         const waitMs = Math.max(0, (advance.notBeforeMs ?? 0) - clock.nowMs())
         const saved = {
@@ -209,6 +213,7 @@ export function createAttempts(parts: AttemptParts): { obtain(task: Task): Promi
       } catch (error) {
         if (error instanceof LeaseLostError) throw error
         failures += 1
+        failedAt = Math.max(failedAt, position)
         const problem = asProblemError(error)
         await waitBeforeRetry(problem, failures, deadlineMs)
         noteStep(run, `again after: ${problem.message}`)
