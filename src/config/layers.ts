@@ -79,10 +79,11 @@ function environmentTarget(
   known: ReadonlyMap<string, ReadonlyMap<string, { readonly list: boolean }>>,
 ) {
   const named = /^([A-Z0-9]+)__(.+)__([A-Z0-9_]+)$/.exec(rest)
-  const plain = /^([A-Z0-9]+)_([A-Z0-9_]+)$/.exec(rest)
-  const [, kindText = '', nameText, keyText = ''] =
-    named ?? (plain === null ? [] : [plain[0], plain[1], undefined, plain[2]])
-  const kind = [...known.keys()].find((candidate) => toVariable(candidate) === kindText)
+  const [, kindOfNamed, nameText, keyOfNamed] = named ?? []
+  const kind = [...known.keys()].find((candidate) =>
+    named === null ? rest.startsWith(`${toVariable(candidate)}_`) : toVariable(candidate) === kindOfNamed,
+  )
+  const keyText = keyOfNamed ?? rest.slice(toVariable(kind ?? '').length + 1)
   const key = [...(known.get(kind ?? '') ?? [])].find(([candidate]) => toVariable(candidate) === keyText)
   if (kind === undefined || key === undefined) return undefined
   const existing = files.find(
