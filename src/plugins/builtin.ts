@@ -2,6 +2,7 @@ import type { AnyPlugin } from '../plugin-api.ts'
 import { allCredential } from './auth/all.ts'
 import { hmacCredential } from './auth/hmac.ts'
 import { ipCredential } from './auth/ip.ts'
+import { passwordCredential } from './auth/password.ts'
 import { publicKeyCredential } from './auth/public-key.ts'
 import { dnsServerSolver } from './challenges/dns-server.ts'
 import { http01Solver } from './challenges/http01.ts'
@@ -27,6 +28,7 @@ export const builtinPlugins: readonly AnyPlugin[] = [
   ipCredential,
   hmacCredential,
   publicKeyCredential,
+  passwordCredential,
   allCredential,
   http01Solver,
   tlsAlpn01Solver,
