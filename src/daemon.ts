@@ -1,4 +1,5 @@
 import type { Config } from './config/config.ts'
+import { createDnsApiDoor } from './dns-api/dns-api-door.ts'
 import { createHousekeeping } from './housekeeping.ts'
 import { openListener } from './http/listener.ts'
 import { type Installation, type InstallationParts, openInstallation } from './installation.ts'
@@ -20,6 +21,7 @@ export interface Daemon extends AsyncDisposable {
   /** Where the doors are open, with the ports really taken. */
   readonly mgmtAddresses: readonly string[]
   readonly responderAddresses: ResponderAddresses
+  readonly dnsApiAddresses: readonly string[]
   /** Takes a new configuration. @throws Error when it cannot be had; the old one then goes on */
   reload(config: Config): Promise<void>
 }
@@ -28,6 +30,7 @@ export type DaemonParts = InstallationParts
 
 const stopGraceMs = 10_000
 const mgmtLimits = { maxConnections: 2000, requestTimeoutMs: 9000 }
+const dnsApiLimits = { maxConnections: 200, requestTimeoutMs: 5000 }
 
 /** The composition root: the only place that sees every part. @throws Error when the server cannot start */
 export async function startDaemon(config: Config, parts: DaemonParts): Promise<Daemon> {
@@ -66,6 +69,16 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     tell,
   })
   const mgmt = createListenerSet((address) => openListener(address, door, mgmtLimits), parts.log)
+  const dnsApiDoor = createDnsApiDoor({
+    rules: () => runtime.dnsApiRules,
+    answers: state.answers,
+    accounts: state.dnsAccounts,
+    nowMs: () => clock.nowMs(),
+    randomBytes: context.randomBytes,
+    log: parts.log,
+    makeId: installation.makeId,
+  })
+  const dnsApi = createListenerSet((address) => openListener(address, dnsApiDoor, dnsApiLimits), parts.log)
   const responders = createResponders(installation, () => runtime.responderZones)
   // Undone in reverse: the doors close, then what still runs is told to stop, then the parts go.
   stack.defer(async () => {
@@ -75,9 +88,11 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   stack.defer(() => renewing)
   stack.defer(() => stopping.abort(new Error('the server is stopping')))
   stack.defer(() => responders.close())
+  stack.defer(() => dnsApi.close(stopGraceMs))
   stack.defer(() => mgmt.close(stopGraceMs))
   responders.relayTo(runtime.responderRelays)
   await responders.change(runtime.responderAddresses)
+  await dnsApi.change(runtime.dnsApiListeners)
   await mgmt.change(runtime.mgmtListeners)
   await prepareIssuers(runtime, state.outages, context)
   stack.use(await createHousekeeping(state, holder, context, repeat))
@@ -87,9 +102,11 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     const fresh = await createRuntime(next, setupFor)
     try {
       await responders.change(fresh.responderAddresses)
+      await dnsApi.change(fresh.dnsApiListeners)
       await mgmt.change(fresh.mgmtListeners)
     } catch (error) {
       await responders.change(runtime.responderAddresses)
+      await dnsApi.change(runtime.dnsApiListeners)
       await fresh[Symbol.asyncDispose]()
       throw error
     }
@@ -118,6 +135,9 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   return {
     get mgmtAddresses() {
       return mgmt.listeners.map(({ boundAddress }) => boundAddress)
+    },
+    get dnsApiAddresses() {
+      return dnsApi.listeners.map(({ boundAddress }) => boundAddress)
     },
     get responderAddresses() {
       return responders.addresses

@@ -1,5 +1,6 @@
 import { ProblemError } from './acme/problem.ts'
 import type { Chosen, Config } from './config/config.ts'
+import type { DnsApiRules } from './dns-api/dns-api-door.ts'
 import type { IssueRequest, Means } from './issuance/issue.ts'
 import type { StoredRequest } from './issuance/renewals.ts'
 import type {
@@ -38,6 +39,8 @@ export interface Runtime extends AsyncDisposable {
   readonly solvers: ReadonlyMap<string, ChallengeSolver>
   readonly storages: ReadonlyMap<string, CertificateStorage>
   readonly mgmtListeners: readonly string[]
+  readonly dnsApiListeners: readonly string[]
+  readonly dnsApiRules: DnsApiRules
   readonly responderAddresses: ResponderAddresses
   readonly responderRelays: readonly string[]
   readonly responderZones: readonly ResponderZone[]
@@ -90,6 +93,8 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
   }
 
   const disposables = made.move()
+  const trustedProxies = addressRanges(config.mgmt['trusted-proxy'])
+  const responderZones = responderZonesOf(solvers.values())
   const means = (grant: Grant) => meansOf(grant, config.fallbacks, issuers, solvers, storages)
   return {
     config,
@@ -98,14 +103,16 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
     storages,
     rules: {
       maxBodyBytes: config.mgmt['max-size'],
-      trustedProxies: addressRanges(config.mgmt['trusted-proxy']),
+      trustedProxies,
       blocks,
       meansOf: means,
     },
     mgmtListeners: config.mgmt.listener,
     responderAddresses: responderAddressesOf(solvers.values()),
     responderRelays: responderRelaysOf(solvers.values()),
-    responderZones: responderZonesOf(solvers.values()),
+    responderZones,
+    dnsApiListeners: config.dnsApi.listener,
+    dnsApiRules: { trustedProxies, blocks, zones: responderZones.flatMap(({ name }) => name ?? []) },
     requestOf: (stored) => requestOf(stored, blocks, means),
     notify: (event) => notifyAll(event, notifiers, (name) => setupFor(name, { openAccountKey })),
     [Symbol.asyncDispose]: () => disposables.disposeAsync(),

@@ -48,12 +48,13 @@ async function serve(files: string[], flags: ConfigFlags): Promise<void> {
 }
 
 /** `http01: [...]`, and the like for what else is answered. */
-function daemonAddresses({ responderAddresses }: Daemon): Record<string, readonly string[]> {
-  return Object.fromEntries(
+function daemonAddresses({ responderAddresses, dnsApiAddresses }: Daemon): Record<string, readonly string[]> {
+  const responders = Object.fromEntries(
     Object.entries(responderAddresses)
       .filter(([type, addresses]) => addresses.length > 0 || type === 'http-01')
       .map(([type, addresses]) => [type.replaceAll('-', ''), addresses]),
   )
+  return dnsApiAddresses.length === 0 ? responders : { ...responders, dnsApi: dnsApiAddresses }
 }
 
 /** A configuration that cannot be used changes nothing: the old one goes on, and the log says why. */

@@ -1,6 +1,6 @@
 import type { AnyPlugin, PluginKind } from '../plugin-api.ts'
 import type { Finding } from './finding.ts'
-import type { AuthValues, LoggingValues, MgmtValues } from './static-sections.ts'
+import type { AuthValues, DnsApiValues, LoggingValues, MgmtValues } from './static-sections.ts'
 
 /** A plugin chosen by a section, with its options read. */
 export type Chosen<K extends PluginKind = PluginKind> = {
@@ -25,6 +25,7 @@ export type AuthBlock = {
 export type Config = {
   readonly files: readonly string[]
   readonly mgmt: MgmtValues
+  readonly dnsApi: DnsApiValues
   /** undefined: the folder that the platform gives (see paths.ts). */
   readonly stateUrl: string | undefined
   readonly logging: LoggingValues

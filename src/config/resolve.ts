@@ -9,6 +9,8 @@ import { sectionKinds } from './sections.ts'
 import {
   type AuthValues,
   authOptions,
+  type DnsApiValues,
+  dnsApiOptions,
   type LoggingValues,
   loggingOptions,
   type MgmtValues,
@@ -41,6 +43,7 @@ export function resolveConfig(
   const single = (kind: string) => ofKind(kind)[0] ?? implied(kind, undefined, [])
 
   const mgmt = readOptions(single('mgmt'), mgmtOptions, reader) as MgmtValues
+  const dnsApi = readOptions(single('dns-api'), dnsApiOptions, reader) as DnsApiValues
   const logging = readOptions(single('logging'), loggingOptions, reader) as LoggingValues
   const state = readOptions(single('state'), stateOptions, reader)
   const setup = single('setup')
@@ -131,8 +134,15 @@ export function resolveConfig(
           : find(storages, 'storage', values.storage, originOf(section, 'storage')),
     }
   })
+  const dnsServers = [...verifications.values()].filter(({ plugin }) => plugin.name === 'dns01-server')
+  if (dnsApi.listener.length > 0 && dnsServers.length === 0)
+    complain(
+      single('dns-api').origin,
+      '[dns-api] needs a [verification] of type dns01-server, which tells what it publishes',
+    )
   return {
     mgmt,
+    dnsApi,
     logging,
     stateUrl: typeof state.url === 'string' ? state.url : undefined,
     issuers,

@@ -2,6 +2,7 @@ import type { AnyPlugin, Option, Options, PluginKind } from '../plugin-api.ts'
 import { dns01Options } from '../plugins/challenges/dns01-options.ts'
 import {
   authOptions,
+  dnsApiOptions,
   issuerOptions,
   listenersOptions,
   loggingOptions,
@@ -56,6 +57,12 @@ export const sectionKinds: readonly SectionKind[] = [
     options: authOptions,
   },
   { kind: 'notification', meaning: 'whom to tell', named: true, options: noOptions, typed: ['notifier'] },
+  {
+    kind: 'dns-api',
+    meaning: 'lets ACME clients elsewhere prove names through our DNS server',
+    named: false,
+    options: dnsApiOptions,
+  },
   { kind: 'state', meaning: 'what survives a restart', named: false, options: stateOptions },
   { kind: 'logging', meaning: 'the log', named: false, options: loggingOptions },
   { kind: 'setup', meaning: 'plugins of your own', named: false, options: setupOptions },

@@ -63,6 +63,15 @@ export const issuerOptions = {
   fallback: text('the [issuer] to ask when this one cannot, for a reason that another can cure', 'name'),
 } as const satisfies Record<string, Option<unknown>>
 
+export const dnsApiOptions = {
+  listener: {
+    meaning: 'where ACME clients publish TXT values, in the formats of acme-dns and of lego httpreq (default: nowhere)',
+    type: 'listener',
+    list: true,
+    parse: parseListener,
+  },
+} as const satisfies Record<string, Option<unknown>>
+
 export const stateOptions = {
   url: {
     meaning:
@@ -126,6 +135,7 @@ export const listenersOptions = {
 } as const satisfies Record<string, Option<unknown>>
 
 export type MgmtValues = OptionValues<typeof mgmtOptions>
+export type DnsApiValues = OptionValues<typeof dnsApiOptions>
 export type AuthValues = OptionValues<typeof authOptions>
 export type LoggingValues = OptionValues<typeof loggingOptions>
 

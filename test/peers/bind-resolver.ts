@@ -11,6 +11,7 @@ export interface BindResolver extends AsyncDisposable {
 }
 
 export type BindResolverOptions = {
+  readonly port?: number
   readonly zone: string
   /** Lines of the zone's file. */
   readonly records: readonly string[]
@@ -18,11 +19,12 @@ export type BindResolverOptions = {
   readonly forward: { readonly zone: string; readonly port: number }
 }
 
-export async function startBindResolver({ zone, records, forward }: BindResolverOptions): Promise<BindResolver> {
+export async function startBindResolver(options: BindResolverOptions): Promise<BindResolver> {
   const peer = needPeer('named')
   await using cleanup = new AsyncDisposableStack()
   const folder = cleanup.use(makeTempFolder('resolver')).path
-  const port = await freePort()
+  const { zone, records, forward } = options
+  const port = options.port ?? (await freePort())
   const head = `$TTL 1\n@ IN SOA ns.${zone}. root.${zone}. 1 3600 600 86400 1\n@ IN NS ns.${zone}.\nns IN A 127.0.0.1\n`
   writeFileSync(join(folder, 'zone'), `${head}${records.join('\n')}\n`)
   const configFile = join(folder, 'named.conf')
