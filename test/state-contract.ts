@@ -106,6 +106,82 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     assert.equal(await later.find(answer, nowMs), answer.keyAuthorization)
   })
 
+  test(`${database}: TXT values side by side, and what is below a name`, async () => {
+    await using world = await makeWorld()
+    const { answers } = await world.open()
+    const text = (host: string, value: string, more: Partial<AnswerRecord> = {}): AnswerRecord => ({
+      ...{ type: 'dns-01', token: value, host, keyAuthorization: value, expiresAtMs: nowMs + 1000 },
+      ...more,
+    })
+    const owner = '_acme-challenge.www.example.org'
+    const below = (name: string) => answers.hasTextBelow(name, 'nothing.test', nowMs)
+    for (const one of [
+      text(owner, 'a'),
+      text(owner, 'b'),
+      text(owner, 'c', { keyAuthorization: 'a' }),
+      text('x-y.other', 'd'),
+    ])
+      await answers.put(one)
+    await answers.put({ ...answer, host: owner })
+    assert.deepEqual([...(await answers.findTexts(owner, 'nothing.test', nowMs))].sort(), ['a', 'b'])
+    assert.deepEqual([...(await answers.findTexts('x-y.other', owner, nowMs))].sort(), ['a', 'b', 'd'])
+    assert.deepEqual(await answers.findTexts(owner, owner, nowMs + 1000), [])
+    for (const [name, expected] of [
+      ['org', true],
+      ['example.org', true],
+      ['www.example.org', true],
+      [owner, false],
+      ['xample.org', false],
+      ['rg', false],
+      ['ww.example.org', false],
+      ['y.other', false],
+      ['other', true],
+      ['%', false],
+      ['_', false],
+    ] as const)
+      assert.equal(await below(name), expected, name)
+    assert.equal(await answers.hasTextBelow('nothing.test', 'org', nowMs), true)
+    assert.equal(await answers.hasTextBelow('org', 'org', nowMs + 1000), false)
+  })
+
+  test(`${database}: what others publish is counted, and the newest kept`, async () => {
+    await using world = await makeWorld()
+    const { answers } = await world.open()
+    const publish = (publisher: string, host: string, value: string, expiresAtMs: number) =>
+      answers.put({
+        type: 'dns-01',
+        token: `${publisher} ${value}`,
+        host,
+        keyAuthorization: value,
+        expiresAtMs,
+        publisher,
+      })
+    for (const [index, value] of ['a', 'b', 'c'].entries()) await publish('one', 'x.test', value, nowMs + 10 + index)
+    await publish('one', 'y.test', 'a', nowMs + 5)
+    await publish('two', 'x.test', 'a', nowMs + 5)
+    assert.deepEqual(await answers.countPublished('one', 'x.test', nowMs), { all: 4, atHost: 3 })
+    assert.deepEqual(await answers.countPublished('one', 'x.test', nowMs + 10), { all: 2, atHost: 2 })
+    assert.deepEqual(await answers.countPublished('nobody', 'x.test', nowMs), { all: 0, atHost: 0 })
+    await answers.keepNewest('one', 2)
+    assert.deepEqual([...(await answers.findTexts('x.test', 'y.test', nowMs))].sort(), ['a', 'b', 'c'])
+    assert.deepEqual(await answers.countPublished('one', 'x.test', nowMs), { all: 2, atHost: 2 })
+    assert.deepEqual(await answers.countPublished('two', 'x.test', nowMs), { all: 1, atHost: 1 })
+  })
+
+  test(`${database}: accounts of the update API`, async () => {
+    await using world = await makeWorld()
+    const { dnsAccounts } = await world.open()
+    const account = {
+      ...{ username: 'u', passwordHash: 'h', fullName: 'x.acme.test', block: 'web' },
+      ...{ allowFrom: ['192.0.2.0/24'], createdAtMs: nowMs },
+    }
+    await dnsAccounts.add(account)
+    await assert.rejects(dnsAccounts.add({ ...account, username: 'v' }), 'a name belongs to one account')
+    assert.deepEqual(await (await world.open()).dnsAccounts.find('u'), account)
+    assert.equal(await dnsAccounts.find('U'), undefined)
+    assert.deepEqual([await dnsAccounts.countOf('web'), await dnsAccounts.countOf('mail')], [1, 0])
+  })
+
   // certificates -----------------------------------------------------------------------------------
 
   test(`${database}: a chain is found by its request, issuer and profile`, async () => {
