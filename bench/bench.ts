@@ -1,8 +1,9 @@
-// npm run bench [-- --only a,b,c,d,e] [--quick] [--json]: what the release can do, as ratios to what is possible at all
+// npm run bench [-- --only a,b,…,f] [--quick] [--json]: what the release can do, as ratios to what is possible at all
 // on the same machine at the same moment. Everything stays on loopback; nothing is left behind.
 import { availableParallelism, loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { type CachedSignRow, measureCachedSign } from './cached-sign.ts'
+import { type AnswersRow, measureAnswers } from './dns-answers.ts'
 import { type MemoryFigures, measureMemory } from './memory.ts'
 import { measureNewCertificates, type NewCertificatesRow } from './new-certificates.ts'
 import { measurePlanner, type PlannerFigures } from './planner.ts'
@@ -20,14 +21,15 @@ export type Figures = {
   readonly memory?: MemoryFigures
   readonly start?: StartFigures
   readonly planner?: PlannerFigures
+  readonly answers?: readonly AnswersRow[]
 }
 
-const parts = ['a', 'b', 'c', 'd', 'e'] as const
+const parts = ['a', 'b', 'c', 'd', 'e', 'f'] as const
 type Part = (typeof parts)[number]
 
 function readArguments(): { json: boolean; quick: boolean; wanted: ReadonlySet<Part> } {
   const flag = { type: 'boolean', default: false } as const
-  const { values } = parseArgs({ options: { json: flag, quick: flag, only: { type: 'string', default: 'abcde' } } })
+  const { values } = parseArgs({ options: { json: flag, quick: flag, only: { type: 'string', default: 'abcdef' } } })
   const wanted = [...values.only.replaceAll(/[,|\s]/g, '')]
   const unknown = wanted.find((name) => !parts.some((part) => part === name))
   if (unknown !== undefined || wanted.length === 0) {
@@ -50,6 +52,7 @@ async function measure(release: Release, quick: boolean, wanted: ReadonlySet<Par
   const memory = await when('c', 'memory', () => measureMemory(release))
   const start = await when('d', 'start', () => measureStart(release, quick))
   const planner = await when('e', 'planning renewals', () => measurePlanner(quick))
+  const answers = await when('f', 'answers to validators', () => measureAnswers(release, quick))
   return {
     ...machine,
     ...(cachedSign === undefined ? {} : { cachedSign }),
@@ -57,6 +60,7 @@ async function measure(release: Release, quick: boolean, wanted: ReadonlySet<Par
     ...(memory === undefined ? {} : { memory }),
     ...(start === undefined ? {} : { start }),
     ...(planner === undefined ? {} : { planner }),
+    ...(answers === undefined ? {} : { answers }),
   }
 }
 

@@ -5,6 +5,8 @@ import { connect, type Socket } from 'node:net'
 export type LoadOrder = {
   readonly port: number
   readonly body: string
+  /** Instead of a POST to /sign. */
+  readonly request?: string
   readonly connections: number
   /** Whichever comes first. */
   readonly durationMs: number
@@ -21,11 +23,19 @@ export type LoadResult = {
 
 const startOfBody = Buffer.from('\r\n\r\n')
 
-export async function runLoad({ port, body, connections, durationMs, maxRequests }: LoadOrder): Promise<LoadResult> {
+export async function runLoad({
+  port,
+  body,
+  request: given,
+  connections,
+  durationMs,
+  maxRequests,
+}: LoadOrder): Promise<LoadResult> {
   const length = Buffer.byteLength(body)
   const request = Buffer.from(
-    `POST /sign HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUser-Agent: bench\r\nAccept: */*\r\n` +
-      `Content-Type: application/x-www-form-urlencoded\r\nContent-Length: ${length}\r\n\r\n${body}`,
+    given ??
+      `POST /sign HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nUser-Agent: bench\r\nAccept: */*\r\n` +
+        `Content-Type: application/x-www-form-urlencoded\r\nContent-Length: ${length}\r\n\r\n${body}`,
   )
   const sockets = await Promise.all(Array.from({ length: connections }, () => open(port)))
   const latenciesMs: number[] = []

@@ -1,5 +1,6 @@
 import type { Figures } from './bench.ts'
 import type { CachedSignRow } from './cached-sign.ts'
+import type { AnswersRow } from './dns-answers.ts'
 import type { MemoryFigures } from './memory.ts'
 import type { NewCertificatesRow } from './new-certificates.ts'
 import type { PlannerFigures } from './planner.ts'
@@ -20,7 +21,7 @@ export const aims = {
 } as const
 
 export function formatFigures(figures: Figures): string {
-  const { node, cpus, load, cachedSign, newCertificates, memory, start, planner } = figures
+  const { node, cpus, load, cachedSign, newCertificates, memory, start, planner, answers } = figures
   const lines = [
     `Node.js ${node}, ${cpus} processors, load ${load.toFixed(1)} before it began; medians, in brackets the best`,
     ...(cachedSign === undefined ? [] : formatCachedSign(cachedSign)),
@@ -28,6 +29,7 @@ export function formatFigures(figures: Figures): string {
     ...(memory === undefined ? [] : formatMemory(memory)),
     ...(start === undefined ? [] : formatStart(start)),
     ...(planner === undefined ? [] : formatPlanner(planner)),
+    ...(answers === undefined ? [] : formatAnswers(answers)),
   ]
   return `${lines.join('\n')}\n`
 }
@@ -131,6 +133,20 @@ function formatPlanner({ planner, register }: PlannerFigures): string[] {
       `8 due taken within ${aims.takeEightMs} ms`,
       register.every((row) => row.takeEightMs <= aims.takeEightMs),
     ),
+  ]
+}
+
+function formatAnswers(rows: readonly AnswersRow[]): string[] {
+  const table = rows.map(({ what, records, acmemsPerSecond, barePerSecond, medianRatio, bestRatio }) => [
+    what,
+    String(records),
+    acmemsPerSecond.toFixed(0),
+    barePerSecond.toFixed(0),
+    `${medianRatio.toFixed(2)} (${bestRatio.toFixed(2)})`,
+  ])
+  return [
+    '\n(f) answers to validators, beside a bare dgram echo and bare node:http',
+    ...formatTable(['challenge', 'live records', 'acmems/s', 'bare/s', 'ratio'], table),
   ]
 }
 
