@@ -9,6 +9,7 @@ import type { CheckFinding } from './acme/check-finding.ts'
 import type { Identifier } from './acme/identifier.ts'
 import type { RateLedger } from './acme/rate-limit.ts'
 import type { RenewalInfoReply } from './acme/renewal-info.ts'
+import type { ResponderZone } from './acme/responder-zone.ts'
 import type { HttpClient, PluginContext } from './plugin-context.ts'
 import type { Options, OptionValues } from './plugin-option.ts'
 import type { Csr } from './x509/csr.ts'
@@ -21,6 +22,7 @@ export type { Identifier } from './acme/identifier.ts'
 export type { ProblemCode, ProblemError, Retry } from './acme/problem.ts'
 export type { RateBucket, RateLedger } from './acme/rate-limit.ts'
 export type { RenewalInfo } from './acme/renewal-info.ts'
+export type { ResponderZone } from './acme/responder-zone.ts'
 export type { Clock, HttpClient, HttpReply, HttpRequest, LogFields, Logger, PluginContext } from './plugin-context.ts'
 export type { Option, Options, OptionValues } from './plugin-option.ts'
 export type { Csr } from './x509/csr.ts'
@@ -57,15 +59,6 @@ export type ChallengeTask = {
   readonly keyAuthorization: string
   /** When the answer is of no use any more. */
   readonly expiresAtMs: number
-}
-
-/** Names in lower case without a dot at their end. */
-export type ResponderZone = {
-  /** undefined: every `_acme-challenge.NAME` is a zone of its own, which is there while the name is validated. */
-  readonly name: string | undefined
-  readonly nameServers: readonly string[]
-  /** A mail address, `@` or dot. */
-  readonly hostmaster: string | undefined
 }
 
 export interface ChallengeSolver {
