@@ -175,7 +175,15 @@ test('acmems demo --once, twice at the same time', async (t) => {
 })
 
 test('every command has help with examples', () => {
-  for (const command of ['serve', 'demo', 'register', 'acme-register', 'check-config', 'config-reference']) {
+  for (const command of [
+    'serve',
+    'demo',
+    'register',
+    'acme-register',
+    'check-config',
+    'config-reference',
+    'dns-records',
+  ]) {
     const { stdout, status } = spawnSync(join(checkout, 'acmems'), [command, '--help'], { encoding: 'utf8' })
     assert.equal(status, 0)
     assert.match(stdout, new RegExp(`Examples:\\n  acmems ${command}`), command)
