@@ -11,6 +11,7 @@ import type { RateLedger } from './acme/rate-limit.ts'
 import type { RenewalInfoReply } from './acme/renewal-info.ts'
 import type { ResponderZone } from './acme/responder-zone.ts'
 import type { HttpClient, PluginContext } from './plugin-context.ts'
+import type { IssuanceEvent } from './plugin-event.ts'
 import type { Options, OptionValues } from './plugin-option.ts'
 import type { Csr } from './x509/csr.ts'
 
@@ -24,6 +25,7 @@ export type { RateBucket, RateLedger } from './acme/rate-limit.ts'
 export type { RenewalInfo } from './acme/renewal-info.ts'
 export type { ResponderZone } from './acme/responder-zone.ts'
 export type { Clock, HttpClient, HttpReply, HttpRequest, LogFields, Logger, PluginContext } from './plugin-context.ts'
+export type { IssuanceEvent } from './plugin-event.ts'
 export type { Option, Options, OptionValues } from './plugin-option.ts'
 export type { Csr } from './x509/csr.ts'
 
@@ -221,23 +223,6 @@ export interface CertificateStorage {
 }
 
 // 7. telling people -------------------------------------------------------------------------------
-
-type EventCommon = { readonly atMs: number; readonly names: readonly string[]; readonly remoteAddress: string }
-
-export type IssuanceEvent =
-  | (EventCommon & {
-      readonly kind: 'certificate.issued'
-      readonly block: string
-      readonly serial: string
-      readonly notAfterMs: number
-    })
-  | (EventCommon & { readonly kind: 'request.rejected'; readonly reason: string })
-  | (EventCommon & {
-      readonly kind: 'issuance.failed'
-      readonly block: string
-      readonly code: string
-      readonly reason: string
-    })
 
 export interface Notifier {
   /** Comes after the answer. May throw: that is logged, and never fails an issuance. */
