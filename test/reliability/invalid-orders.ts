@@ -1,5 +1,7 @@
 // Rows 9, 10 and 28: names that cannot be validated, and authorizations that are not as usual.
 import assert from 'node:assert/strict'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { makeCsrs } from '../../bench/csrs.ts'
 import type { Rule } from '../faults/rule.ts'
 import * as faults from '../faults/scenarios.ts'
@@ -66,6 +68,10 @@ async function runZombie(full: boolean): Promise<Figures> {
   const first = await rig.ask(csr)
   assert.equal(first.status, 200, first.text)
   await rig.pebble.setA('zombie-0.example.test', [nobody])
+  // With another account: Pebble gives a valid authorization again now and then, also when it is told never to.
+  await rig.server.stop()
+  rmSync(join(rig.folder, 'account'), { recursive: true })
+  await rig.restart()
   const days = full ? 24 : 5
   clock.pass(58 * dayMs)
   const counts: number[] = []
@@ -82,6 +88,8 @@ async function runZombie(full: boolean): Promise<Figures> {
   const steady = failing.slice(1)
   assert.ok(steady.length >= days - 2, `tries a day: ${counts.join(', ')}`)
   assert.ok(Math.max(...steady) <= 2, `tries a day: ${counts.join(', ')}`)
+  const issued = rig.pebble.issuedCount()
+  assert.equal(issued, 1, `${issued} certificates; tries a day: ${counts.join(', ')}`)
   await assertInvariants(rig, { invalidOrders: ordersAt(rig.pebble) - 1, kept: new Map([[csr, first.text]]) })
   return {
     'tries on the first day': failing[0] ?? 0,

@@ -10,13 +10,14 @@ import { createTestClock } from './test-clock.ts'
 const hourMs = 3_600_000
 
 /** Hosts that all ask, and again until they have it; then the faults end. */
-async function askThrough(prefix: string, rules: readonly Rule[], full: boolean): Promise<Figures> {
+async function askThrough(prefix: string, rules: readonly Rule[], full: boolean, isPatient: boolean): Promise<Figures> {
   const [count, speed] = full ? [20, 1] : [4, 5]
   const calmMs = await measureCalm(prefix, count)
   await using rig = await startRig({ rules, clock: createTestClock(speed) })
   const csrs = makeCsrs(prefix, count)
-  const given = await Promise.all(csrs.map((csr) => rig.askUntilGiven(csr, { pauseMs: 1000 / speed })))
-  return await figuresOf(rig, csrs, given, calmMs, speed)
+  const maxAsks = isPatient ? 300 : 60
+  const given = await Promise.all(csrs.map((csr) => rig.askUntilGiven(csr, { pauseMs: 1000 / speed, maxAsks })))
+  return await figuresOf(rig, csrs, given, calmMs, speed, isPatient)
 }
 
 async function figuresOf(
@@ -25,16 +26,24 @@ async function figuresOf(
   given: readonly Given[],
   calmMs: number,
   speed: number,
+  mustAllSucceed: boolean,
 ): Promise<Figures> {
   const { pebble, proxy } = rig
   const successes = given.filter(({ reply }) => reply.status === 200).length
   // When to renew is asked by a timer.
   const count = () => proxy.log.filter(({ endpoint }) => endpoint !== 'renewalInfo').length
   const requests = count()
-  assert.equal(successes, csrs.length, given.find(({ reply }) => reply.status !== 200)?.reply.text)
-  assert.equal(pebble.issuedCount(), csrs.length, 'one certificate a need')
-  await assertInvariants(rig, { kept: new Map(csrs.map((csr, i) => [csr, given[i]?.reply.text ?? ''])) })
-  assert.equal(count(), requests, 'a kept certificate is answered without the CA')
+  const failure = given.find(({ reply }) => reply.status !== 200)?.reply.text
+  if (mustAllSucceed) assert.equal(successes, csrs.length, failure)
+  assert.ok(pebble.issuedCount() <= csrs.length, 'one certificate a need')
+  assert.ok(ordersAt(pebble) <= csrs.length, 'one order a need')
+  const kept = new Map(csrs.map((csr, i) => [csr, given[i]?.reply] as const))
+  const good = [...kept].flatMap(([csr, reply]): [string, string][] =>
+    reply?.status === 200 ? [[csr, reply.text]] : [],
+  )
+  rig.setRules([])
+  await assertInvariants(rig, { kept: new Map(good), invalidOrders: csrs.length - successes })
+  if (mustAllSucceed) assert.equal(count(), requests, 'a kept certificate is answered without the CA')
   const extraMs = (median(given.map(({ elapsedMs }) => elapsedMs)) - calmMs) * speed
   return {
     'hosts that got their certificate': percent(successes, csrs.length),
@@ -130,7 +139,7 @@ async function runShares(
 ): Promise<Figures> {
   const all: Record<string, string | number> = {}
   for (const share of shares(full)) {
-    const figures = await askThrough(prefix, rulesFor(share), full)
+    const figures = await askThrough(prefix, rulesFor(share), full, share < 0.5)
     for (const [name, value] of Object.entries(figures)) all[`${share * 100} %: ${name}`] = value
   }
   return all
