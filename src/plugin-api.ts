@@ -69,7 +69,6 @@ export interface ChallengeSolver {
   readonly responderListeners?: readonly string[]
   /** Other responders (`http://host:port`) that are asked for tokens which nobody here left. */
   readonly responderRelays?: readonly string[]
-  /** The DNS zone that the responder has authority for on behalf of this solver. */
   readonly responderZone?: ResponderZone
   /** Makes the answer visible. SHOULD return quickly; MUST be idempotent, a restart presents again. */
   present(task: ChallengeTask, context: PluginContext): Promise<void>
