@@ -401,7 +401,7 @@ test('any Link header is read in short time, and never fails', async () => {
   for (const link of long) {
     const startedMs = performance.now()
     await post(createWorld(() => ({ headers: { link } })))
-    assert.ok(performance.now() - startedMs < 500, `${link.slice(0, 10)}… took ${performance.now() - startedMs} ms`)
+    assert.ok(performance.now() - startedMs < 5000, `${link.slice(0, 10)}… took ${performance.now() - startedMs} ms`)
   }
 })
 

@@ -52,7 +52,8 @@ export function certificateRegister(quick: Kysely<Schema>): StoredRegister {
       .sort((left, right) => left.not_after_ms - right.not_after_ms)
       .slice(0, max)
       .map(({ id }) => id)
-    return await all.where('id', 'in', ids).orderBy('not_after_ms').execute()
+    // Another server may have taken some of them since.
+    return await all.where('id', 'in', ids).where('wake_at_ms', '<=', nowMs).orderBy('not_after_ms').execute()
   }
 
   return {
