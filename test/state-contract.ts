@@ -182,6 +182,28 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     assert.deepEqual([await dnsAccounts.countOf('web'), await dnsAccounts.countOf('mail')], [1, 0])
   })
 
+  test(`${database}: of several answers without a token in the question, the oldest is shown`, async () => {
+    await using world = await makeWorld()
+    const { answers } = await world.open()
+    const shown = (host = answer.host) => answers.shown({ type: 'tls-alpn-01', host })
+    const make = (token: string, afterMs: number): AnswerRecord => {
+      const expiresAtMs = nowMs + 1_000_000 + afterMs
+      return { ...answer, type: 'tls-alpn-01', token, keyAuthorization: `${token}.x`, expiresAtMs }
+    }
+    const [first, second] = [make('z', 0), make('a', 1)]
+    assert.equal(await shown(), undefined)
+    await answers.put(second)
+    await answers.put(first)
+    await answers.put(answer)
+    await answers.put({ ...make('old', 0), expiresAtMs: nowMs - 1 })
+    assert.equal(await shown(), 'z.x')
+    assert.equal(await shown('example.org'), undefined)
+    await answers.remove(first)
+    assert.equal(await shown(), 'a.x')
+    await answers.remove(second)
+    assert.equal(await shown(), undefined)
+  })
+
   // certificates -----------------------------------------------------------------------------------
 
   test(`${database}: a chain is found by its request, issuer and profile`, async () => {
