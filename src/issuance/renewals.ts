@@ -163,10 +163,11 @@ export function createRenewals(parts: RenewalParts): Renewals {
   }
 
   async function askCa(entry: RegisterEntry, plan: RenewalPlan, issuer: Issuer, der: Uint8Array): Promise<RenewalPlan> {
+    if (issuer.renewalInfo === undefined) return afterRenewalInfo(plan, undefined, clock.nowMs(), randomShare())
     const waitMs = await questionWaitMs(issuer)
     if (waitMs > 0) return { ...plan, checkAtMs: Math.round(clock.nowMs() + waitMs + randomShare() * questionSpreadMs) }
     asking += 1
-    const reply = await issuer.renewalInfo?.(der, context).finally(() => {
+    const reply = await issuer.renewalInfo(der, context).finally(() => {
       asking -= 1
     })
     noteAnswer(issuer, reply)
