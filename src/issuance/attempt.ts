@@ -212,8 +212,8 @@ export function createAttempts(parts: AttemptParts): { obtain(task: Task): Promi
         if (advance.notBeforeMs !== undefined) await waitUntil(advance.notBeforeMs, deadlineMs)
       } catch (error) {
         if (error instanceof LeaseLostError) throw error
+        failedAt = failures === 0 ? position : Math.max(failedAt, position)
         failures += 1
-        failedAt = Math.max(failedAt, position)
         const problem = asProblemError(error)
         await waitBeforeRetry(problem, failures, deadlineMs)
         noteStep(run, `again after: ${problem.message}`)
