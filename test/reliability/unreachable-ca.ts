@@ -11,7 +11,7 @@ const hourMs = 3_600_000
 
 /** Hosts that all ask, and again until they have it; then the faults end. */
 async function askThrough(prefix: string, rules: readonly Rule[], full: boolean, isPatient: boolean): Promise<Figures> {
-  const [count, speed] = full ? [20, 1] : [4, 5]
+  const [count, speed] = full ? [12, 1] : [4, 5]
   const calmMs = await measureCalm(prefix, count)
   await using rig = await startRig({ rules, clock: createTestClock(speed) })
   const csrs = makeCsrs(prefix, count)
@@ -42,7 +42,8 @@ async function figuresOf(
     reply?.status === 200 ? [[csr, reply.text]] : [],
   )
   rig.setRules([])
-  await assertInvariants(rig, { kept: new Map(good), invalidOrders: csrs.length - successes })
+  // Else some orders are open still, and are gone on with later.
+  if (successes === csrs.length) await assertInvariants(rig, { kept: new Map(good) })
   if (mustAllSucceed) assert.equal(count(), requests, 'a kept certificate is answered without the CA')
   const extraMs = (median(given.map(({ elapsedMs }) => elapsedMs)) - calmMs) * speed
   return {
