@@ -151,7 +151,7 @@ export const unreachableCa: readonly Scenario[] = [
     row: 1,
     fault: '500, 502 and 504 at random, anywhere',
     expected:
-      'every host gets its certificate when it asks again; a step is repeated with growing, jittered pauses; one order and one certificate a need',
+      'up to 30 %, every host gets its certificate when it asks again; a step is repeated with growing, jittered pauses; one order and one certificate a need',
     run: (full) => runShares('errors', full, faults.serverErrors),
   },
   {
