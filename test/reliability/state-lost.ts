@@ -132,7 +132,8 @@ async function runDamage(full: boolean): Promise<Figures> {
     } catch (error) {
       assert.ok(error instanceof Error)
       assert.match(error.message, /malformed|not a database|cannot be used/, `damage ${i}`)
-      if (/the state at .* cannot be used: .*restore a backup, or move it away/.test(error.message)) counts.refused += 1
+      if (/the state at .* cannot be used: .*restore a backup, or move it away/s.test(error.message))
+        counts.refused += 1
       else counts.bare += 1
     }
     rmSync(damaged, { recursive: true })
