@@ -1,7 +1,7 @@
 import type { Challenge } from '../acme/challenge.ts'
 import { ProblemError } from '../acme/problem.ts'
 import type { PluginContext } from '../plugin-api.ts'
-import type { AcmeTransport, Signer } from './transport.ts'
+import { type AcmeTransport, jsonOf, type Signer } from './transport.ts'
 
 /**
  * Tells the CA that the answer is there (RFC 8555 §7.5.1): the payload is `{}`, not the empty POST-as-GET.
@@ -15,7 +15,8 @@ export async function answerChallenge(
   context: PluginContext,
 ): Promise<void> {
   try {
-    await transport.post(challenge.url, {}, signer, context)
+    // RFC 8555 §7.5.1: the answer is the challenge; a page that some proxy made says nothing about it.
+    jsonOf(await transport.post(challenge.url, {}, signer, context))
   } catch (error) {
     if (!(error instanceof ProblemError) || error.code !== 'malformed') throw error
     context.log.debug('the CA did not take the challenge answer; the order will tell', { reason: error.message })

@@ -164,6 +164,7 @@ export function createRenewals(parts: RenewalParts): Renewals {
 
   async function askCa(entry: RegisterEntry, plan: RenewalPlan, issuer: Issuer, der: Uint8Array): Promise<RenewalPlan> {
     if (issuer.renewalInfo === undefined) return afterRenewalInfo(plan, undefined, clock.nowMs(), randomShare())
+    if (asking >= maxQuestionsAtOnce) return { ...plan, checkAtMs: Math.round(clock.nowMs() + pauseMs * randomShare()) }
     const waitMs = await questionWaitMs(issuer)
     if (waitMs > 0) return { ...plan, checkAtMs: Math.round(clock.nowMs() + waitMs + randomShare() * questionSpreadMs) }
     asking += 1
@@ -186,9 +187,8 @@ export function createRenewals(parts: RenewalParts): Renewals {
     return next
   }
 
-  /** A CA that is away is not asked by every certificate, and questions leave room for renewals. */
+  /** A CA that is away is not asked by every certificate. */
   async function questionWaitMs(issuer: Issuer): Promise<number> {
-    if (asking >= maxQuestionsAtOnce) return questionSpreadMs
     const untilMs = Math.max(silences.get(issuer.key)?.untilMs ?? 0, await issuance.awayUntilMs(issuer))
     return untilMs - clock.nowMs()
   }

@@ -158,6 +158,7 @@ const renewals: Migration = {
       .addColumn('steps_json', 'text', (column) => column.notNull())
       .addPrimaryKeyConstraint('order_stories_key', ['need', 'began_at_ms'])
       .execute()
+    await db.schema.createIndex('order_stories_url').on('order_stories').column('order_url').execute()
     await db.schema.createIndex('order_stories_finished').on('order_stories').column('finished_at_ms').execute()
     await db.schema
       .createTable('register')
