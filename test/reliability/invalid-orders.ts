@@ -85,7 +85,8 @@ async function runZombie(full: boolean): Promise<Figures> {
     counts.push(ordersAt(rig.pebble) - before)
   }
   const failing = counts.slice(counts.findIndex((count) => count > 0))
-  const steady = failing.slice(1)
+  // The first tries come minutes and hours apart: a day that begins late has its last in the next.
+  const steady = failing.slice(2)
   assert.ok(steady.length >= days - 2, `tries a day: ${counts.join(', ')}`)
   assert.ok(Math.max(...steady) <= 2, `tries a day: ${counts.join(', ')}`)
   const issued = rig.pebble.issuedCount()
