@@ -6,6 +6,7 @@ import type { Schema } from './schema.ts'
 
 /** For so long a chain that was just looked up is not looked up again: what another process changed is seen after it. */
 const lookupLifetimeMs = 1000
+const maxLookups = 10_000
 
 type Lookup = { readonly chainPem: string; readonly atMs: number }
 
@@ -18,15 +19,15 @@ export function certificateRecords(db: Kysely<Schema>, nowMs: () => number): Kep
     .where('issuer_key', '=', '')
     .where('profile', '=', '')
     .compile()
-  /** By the parsed request, which is one object for as long as hosts keep asking with it. */
-  const lookups = new WeakMap<Csr, Map<string, Lookup>>()
+  /** By request, issuer and profile, whoever parsed the request: what one part saves another must see at once. */
+  const lookups = new Map<string, Lookup>()
   const remember = (key: CertificateKey, chainPem: string) => {
-    const known = lookups.get(key.csr) ?? new Map<string, Lookup>()
-    lookups.set(key.csr, known.set(variantOf(key), { chainPem, atMs: nowMs() }))
+    if (lookups.size >= maxLookups) lookups.clear()
+    lookups.set(lookupKey(key), { chainPem, atMs: nowMs() })
   }
   return {
     async findChain(key) {
-      const known = lookups.get(key.csr)?.get(variantOf(key))
+      const known = lookups.get(lookupKey(key))
       if (known !== undefined && Math.abs(nowMs() - known.atMs) < lookupLifetimeMs) return known.chainPem
       const { rows } = await db.executeQuery<{ chain_pem: string }>({
         ...find,
@@ -53,18 +54,27 @@ export function certificateRecords(db: Kysely<Schema>, nowMs: () => number): Kep
         .where('issuer_key', '=', issuer_key)
         .where('profile', '=', profile)
         .execute()
-      lookups.get(key.csr)?.delete(variantOf(key))
+      lookups.delete(lookupKey(key))
     },
   }
 }
 
-function variantOf({ issuerKey, profile }: CertificateKey): string {
-  return `${issuerKey}\0${profile ?? ''}`
+const hashes = new WeakMap<Csr, string>()
+
+/** Hosts ask with the same request again and again: its hash is made once. */
+function hashOf(csr: Csr): string {
+  const hash = hashes.get(csr) ?? createHash('sha256').update(csr.der).digest('hex')
+  hashes.set(csr, hash)
+  return hash
+}
+
+function lookupKey({ csr, issuerKey, profile }: CertificateKey): string {
+  return `${hashOf(csr)} ${issuerKey} ${profile ?? ''}`
 }
 
 function columnsOf({ csr, issuerKey, profile }: CertificateKey) {
   return {
-    csr_sha256: createHash('sha256').update(csr.der).digest('hex'),
+    csr_sha256: hashOf(csr),
     issuer_key: issuerKey,
     profile: profile ?? '',
   }
