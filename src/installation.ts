@@ -2,10 +2,10 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { ProblemError } from './acme/problem.ts'
 import { systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { createHttpClient } from './http/http-client.ts'
+import { unwritableState } from './issuance/records.ts'
 import type { Log } from './log.ts'
 import { orderHolder } from './order-holder.ts'
 import type { AnswerRecords, Clock, HttpClient, PluginContext } from './plugin-api.ts'
@@ -41,10 +41,7 @@ function answersOf({ answers }: State): AnswerRecords {
     try {
       await write
     } catch (cause) {
-      throw new ProblemError('serverInternal', 'the state cannot be written here; ask again later', {
-        retry: { when: 'backoff' },
-        cause,
-      })
+      throw unwritableState(cause)
     }
   }
   return {

@@ -1,3 +1,4 @@
+import { clocksAgree } from '../acme/believed-time.ts'
 import { type Directory, parseDirectory } from '../acme/directory.ts'
 import { describeProblem, type Problem, ProblemError, parseProblem, problemCode, type Retry } from '../acme/problem.ts'
 import { type JwsPayload, type ProtectedHeader, signFlattened } from '../jws/jws.ts'
@@ -39,7 +40,6 @@ const maxReplyBytes = 1024 * 1024
 const requestTimeoutMs = 30_000
 const maxNonceRetries = 10
 const directoryLifetimeMs = 3_600_000
-const doubtfulMs = 5 * 60_000
 const dateLifetimeMs = 60_000
 
 /** @param userAgent RFC 8555 §6.1: every request MUST carry one */
@@ -187,7 +187,7 @@ export function createTransport(directoryUrl: string, userAgent: string, nowMs: 
       lastDate === undefined ? Number.POSITIVE_INFINITY : clock.monotonicMs() - lastDate.monotonicMs
     const estimateMs = () => (lastDate === undefined ? undefined : lastDate.caMs + sinceMs())
     const known = estimateMs()
-    if (known !== undefined && Math.abs(known - clock.nowMs()) < doubtfulMs) return known
+    if (known !== undefined && clocksAgree(clock.nowMs(), known)) return known
     // A machine that slept has a monotonic clock that slept, too: a disagreement counts only while it is new.
     if (sinceMs() > dateLifetimeMs) {
       const entry = { directory: fetchDirectory(context), atMs: clock.nowMs() }

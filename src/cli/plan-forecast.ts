@@ -1,4 +1,5 @@
-import { type FullAtMs, fullAfterOne, intervalMs, latestFullAtMs, type RateBucket } from '../acme/rate-limit.ts'
+import { availableAtMs, type FullAtMs, fullAfterOne, type RateBucket } from '../acme/rate-limit.ts'
+import { reserveForUrgent } from '../plugins/issuers/rate-limits.ts'
 
 /** A certificate as the forecast looks at it. */
 export type Forecastable = {
@@ -22,8 +23,6 @@ export type ForecastRenewal = {
   readonly tooLate: boolean
 }
 
-/** Of each limit, so much is left to needs that cannot wait. */
-const reserveForUrgent = 0.2
 const maxPerCertificate = 1000
 
 /**
@@ -67,9 +66,7 @@ function takeAll(buckets: readonly RateBucket[], fullAtMs: Map<string, FullAtMs>
   let heldUpBy: RateBucket | undefined
   for (const bucket of buckets) {
     const full = fullAtMs.get(bucketKey(bucket)) ?? 0
-    // Full again in time when taken at: full + interval <= at + what the reserve leaves.
-    const slackMs = latestFullAtMs(bucket, 0, reserveForUrgent)
-    const possibleAtMs = full + intervalMs(bucket) - slackMs
+    const possibleAtMs = availableAtMs(bucket, full, wantedAtMs, reserveForUrgent)
     if (possibleAtMs <= atMs) continue
     atMs = possibleAtMs
     heldUpBy = bucket

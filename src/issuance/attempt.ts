@@ -2,7 +2,14 @@ import { asProblemError, ProblemError, type Retry } from '../acme/problem.ts'
 import type { IssuedChain, PluginContext } from '../plugin-api.ts'
 import { type Chain, ChainError, checkChain, checkValidity, parseChain } from '../x509/chain.ts'
 import type { IssueRequest, Kept, Means } from './kept.ts'
-import { LeaseLostError, type Need, type OrderOutcome, type OrderRecord, type OrderRecords } from './records.ts'
+import {
+  LeaseLostError,
+  type Need,
+  type OrderOutcome,
+  type OrderRecord,
+  type OrderRecords,
+  unwritableState,
+} from './records.ts'
 
 /** A certificate that may be handed out, and where it came from. */
 export type CertificateRecord = { readonly chain: Chain; readonly source: 'kept' | 'issued' }
@@ -274,10 +281,7 @@ async function writing<T>(write: Promise<T>): Promise<T> {
     return await write
   } catch (cause) {
     if (cause instanceof LeaseLostError) throw cause
-    throw new ProblemError('serverInternal', 'the state cannot be written here; ask again later', {
-      retry: { when: 'backoff' },
-      cause,
-    })
+    throw unwritableState(cause)
   }
 }
 

@@ -127,10 +127,14 @@ export function createIssuance(parts: IssuanceParts): Issuance {
     return entry !== undefined && entry.plan.retryAtMs > clock.nowMs()
   }
 
+  async function outageOf(issuer: Issuer): Promise<Outage | undefined> {
+    return accountTroubles.get(issuer) ?? (await outages.find(issuer.key))
+  }
+
   async function obtain(request: IssueRequest, wish: Wish): Promise<CertificateRecord> {
     const failures: ProblemError[] = []
     for (const means of meansInOrder(request.means)) {
-      const outage = accountTroubles.get(means.issuer) ?? (await outages.find(means.issuer.key))
+      const outage = await outageOf(means.issuer)
       if (outage !== undefined && outage.untilMs > clock.nowMs()) {
         failures.push(outageProblem(outage))
         continue
@@ -221,7 +225,7 @@ export function createIssuance(parts: IssuanceParts): Issuance {
     findKept: finder.find,
     trustedNowMs: finder.trustedNowMs,
     async awayUntilMs(issuer) {
-      return (accountTroubles.get(issuer) ?? (await outages.find(issuer.key)))?.untilMs ?? 0
+      return (await outageOf(issuer))?.untilMs ?? 0
     },
     retryIssuers: () => outages.clearAll(),
     get inFlight() {

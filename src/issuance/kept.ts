@@ -1,3 +1,4 @@
+import { believedNowMs } from '../acme/believed-time.ts'
 import type { CertificateStorage, ChallengeSolver, Grant, Issuer, KeptRequest, PluginContext } from '../plugin-api.ts'
 import { type Chain, checkValidity } from '../x509/chain.ts'
 import { createCheckedChains } from './checked-chains.ts'
@@ -22,9 +23,6 @@ export type Kept = {
   readonly issuer: Issuer
 }
 
-/** A clock that is further from the CA's than this is not believed. */
-const clockToleranceMs = 5 * 60_000
-
 /** The issuer and what stands in for it, in order. */
 export function meansInOrder(first: Means): Means[] {
   const all: Means[] = []
@@ -48,12 +46,13 @@ export function createKeptCertificateFinder(context: PluginContext): KeptCertifi
     const ownMs = clock.nowMs()
     // An issuer that cannot be asked leaves us our own clock.
     const caMs = await issuer.timeMs?.(context).catch(() => undefined)
-    if (caMs === undefined || Math.abs(caMs - ownMs) < clockToleranceMs) return ownMs
-    log.warn('the clock of this machine and that of the CA differ; the CA is believed', {
-      ours: new Date(ownMs).toISOString(),
-      theirs: new Date(caMs).toISOString(),
-    })
-    return caMs
+    const nowMs = believedNowMs(ownMs, caMs)
+    if (nowMs !== ownMs)
+      log.warn('the clock of this machine and that of the CA differ; the CA is believed', {
+        ours: new Date(ownMs).toISOString(),
+        theirs: new Date(nowMs).toISOString(),
+      })
+    return nowMs
   }
 
   async function judge(chain: Chain, storage: CertificateStorage, issuer: Issuer): Promise<'fresh' | 'due' | 'over'> {

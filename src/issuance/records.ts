@@ -1,3 +1,4 @@
+import { ProblemError } from '../acme/problem.ts'
 import type { Progress } from '../plugin-api.ts'
 import type { RenewalPlan } from './renewal-plan.ts'
 
@@ -67,6 +68,14 @@ export interface OrderRecords {
   isOrderInUse(orderUrl: string, needId: string): Promise<boolean>
   /** What nobody is working on and can be gone on with, the oldest first. */
   unattended(nowMs: number, max: number): Promise<Need[]>
+}
+
+/** A state that cannot be written now may be written later. */
+export function unwritableState(cause: unknown): ProblemError {
+  return new ProblemError('serverInternal', 'the state cannot be written here; ask again later', {
+    retry: { when: 'backoff' },
+    cause,
+  })
 }
 
 /** Another holder has the need now: this one must not go on with it. */

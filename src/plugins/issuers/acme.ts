@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto'
+import { believedNowMs } from '../../acme/believed-time.ts'
 import { asProblemError } from '../../acme/problem.ts'
 import { deactivateAuthorization } from '../../acme-client/authorizations.ts'
 import {
@@ -25,8 +26,6 @@ export type AcmeIssuerSettings = {
   readonly preferredChain: string | undefined
   readonly limits: RateLimits
 }
-
-const clockToleranceMs = 5 * 60_000
 
 /** The issuer that speaks ACME to a CA: nextStep says what, this does it. */
 export function createAcmeIssuer(
@@ -123,8 +122,7 @@ function nextStepOf({ grant, context, caNowMs: nowMs }: Run, progress: OrderProg
 /** An order's times are the CA's: they are not judged by a clock of ours that is far from its own. */
 async function caNowMs(transport: AcmeTransport, context: IssuerContext): Promise<number> {
   const ownMs = context.clock.nowMs()
-  const caMs = await transport.timeMs(context).catch(() => undefined)
-  return caMs === undefined || Math.abs(caMs - ownMs) < clockToleranceMs ? ownMs : caMs
+  return believedNowMs(ownMs, await transport.timeMs(context).catch(() => undefined))
 }
 
 /** Steps that touch nothing outside need no saving of their own: they are taken along with the one before. */

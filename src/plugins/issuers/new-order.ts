@@ -8,7 +8,7 @@ import type { AcmeTransport } from '../../acme-client/transport.ts'
 import type { Grant, IssuerContext, RateLedger } from '../../plugin-api.ts'
 import { certificateId } from '../../x509/certificate-id.ts'
 import type { UsableAccount } from './acme-account.ts'
-import { bucketsOf, limitMeanings, type OrderBuckets, type RateLimits } from './rate-limits.ts'
+import { bucketsOf, limitMeanings, type OrderBuckets, type RateLimits, reserveForUrgent } from './rate-limits.ts'
 
 /** What is needed to place an order. */
 export type OrderPlace = {
@@ -37,8 +37,6 @@ export type TakenRates = { readonly certificates: readonly RateBucket[]; readonl
 
 export type PlacedOrder = { readonly order: Order; readonly taken: TakenRates; readonly note: string }
 
-/** Of each limit, so much is left to needs that cannot wait. */
-const reserveForUrgent = 0.2
 const maxOrderPages = 100
 const maxOrdersLookedAt = 20
 const maxTold = 10_000

@@ -17,6 +17,9 @@ export type RateLimits = {
   readonly failures?: RateLimit
 }
 
+/** Of each limit, so much is left to needs that cannot wait. */
+export const reserveForUrgent = 0.2
+
 const hourMs = 3_600_000
 const dayMs = 24 * hourMs
 const limit = (capacity: number, periodMs: number): RateLimit => ({ capacity, periodMs })
