@@ -206,6 +206,8 @@ export type KeptRequest = {
   readonly csr: Csr
   readonly issuerKey: string
   readonly profile: string | undefined
+  /** The answer decides whether an order is made: what another server kept a moment ago counts. */
+  readonly atOnce?: true
 }
 
 export interface CertificateStorage {
@@ -238,7 +240,7 @@ export interface AnswerRecords {
   shown(question: Pick<AnswerRecord, 'type' | 'host'>): Promise<string | undefined>
 }
 
-export type CertificateKey = Pick<KeptRequest, 'csr' | 'issuerKey' | 'profile'>
+export type CertificateKey = Pick<KeptRequest, 'csr' | 'issuerKey' | 'profile' | 'atOnce'>
 
 /** Chains in the state, found by the request's DER, the issuer and the profile. */
 export interface KeptCertificates {

@@ -229,8 +229,10 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     await one.certificates.saveChain(key, 'SECOND')
     assert.equal(await one.certificates.findChain(key), 'SECOND', 'at once, where it was kept')
     await two.certificates.saveChain(key, 'THIRD')
+    assert.equal(await one.certificates.findChain({ ...key, atOnce: true }), 'THIRD', 'where an order hangs on it')
+    await two.certificates.saveChain(key, 'FOURTH')
     atMs += 1000
-    assert.equal(await one.certificates.findChain(key), 'THIRD')
+    assert.equal(await one.certificates.findChain(key), 'FOURTH')
   })
 
   // orders -----------------------------------------------------------------------------------------

@@ -191,7 +191,7 @@ export function createIssuance(parts: IssuanceParts): Issuance {
       kept,
       canWait,
       async findMet() {
-        const found = await finder.find(request)
+        const found = await finder.findAtOnce(request)
         return found !== undefined && isMet(found) ? { chain: found.chain, source: 'kept' } : undefined
       },
       keep: (chain) => keep(request, means, chain, occasion),

@@ -34,6 +34,8 @@ export function meansInOrder(first: Means): Means[] {
 export type KeptCertificateFinder = {
   /** The best certificate kept for the request, of its own issuer or of one that stood in for it. */
   find(request: IssueRequest): Promise<Kept | undefined>
+  /** The same without trusting any memory: what another server kept a moment ago counts. */
+  findAtOnce(request: IssueRequest): Promise<Kept | undefined>
   /** Our clock, unless the issuer's shows that it is wrong. */
   trustedNowMs(issuer: Issuer): Promise<number>
 }
@@ -69,8 +71,9 @@ export function createKeptCertificateFinder(context: PluginContext): KeptCertifi
     return own === 'fresh' ? own : at(await trustedNowMs(issuer))
   }
 
-  async function findAt(request: IssueRequest, { issuer, storage }: Means): Promise<Kept | undefined> {
-    const pem = await storage.find(keptRequest(request, issuer), context)
+  async function findAt(request: IssueRequest, means: Means, look: { atOnce?: true }): Promise<Kept | undefined> {
+    const { issuer, storage } = means
+    const pem = await storage.find({ ...keptRequest(request, issuer), ...look }, context)
     if (pem === undefined) return undefined
     try {
       const chain = checkedChains.check(pem, request.grant.csr)
@@ -86,17 +89,17 @@ export function createKeptCertificateFinder(context: PluginContext): KeptCertifi
     return undefined
   }
 
-  async function find(request: IssueRequest): Promise<Kept | undefined> {
+  async function find(request: IssueRequest, look: { atOnce?: true } = {}): Promise<Kept | undefined> {
     let best: Kept | undefined
     for (const means of meansInOrder(request.means)) {
-      const kept = await findAt(request, means)
+      const kept = await findAt(request, means, look)
       if (kept?.fresh === true) return kept
       best ??= kept
     }
     return best
   }
 
-  return { find, trustedNowMs }
+  return { find, findAtOnce: (request) => find(request, { atOnce: true }), trustedNowMs }
 }
 
 export function keptRequest({ grant, postedBytes }: IssueRequest, issuer: Issuer): KeptRequest {

@@ -24,6 +24,7 @@ import type { Csr } from '../x509/csr.ts'
 import { createAbandonment } from './abandonment.ts'
 import { createIssuance } from './issue.ts'
 import type { IssueRequest } from './kept.ts'
+import { renewalDueAtMs } from './renewal.ts'
 import { createRenewals, type StoredRequest } from './renewals.ts'
 
 const name = 'www.example.org'
@@ -36,7 +37,8 @@ async function createFleet() {
     rmSync(path, { recursive: true }),
   )
   const clock = createClock()
-  const state = stack.use(await openState(`sqlite:${join(folder, 'state.db')}`, () => clock.nowAtMs, assert.ifError))
+  const url = `sqlite:${join(folder, 'state.db')}`
+  const state = stack.use(await openState(url, () => clock.nowAtMs, assert.ifError))
   const silent = () => undefined
   const context: PluginContext = {
     ...{ signal: new AbortController().signal, clock },
@@ -103,8 +105,20 @@ async function createFleet() {
     tell: (event) => events.push(event),
   })
   const csr = makeCsr(name)
+  /** Another server on the same state. */
+  async function openAnother() {
+    const other = stack.use(await openState(url, () => clock.nowAtMs, assert.ifError))
+    const { findChain, saveChain, removeChain } = other.certificates
+    const means = { issuer, storage: { find: findChain, keep: saveChain, forget: removeChain }, solvers: [] }
+    const otherIssuance = createIssuance({
+      ...{ orders: other.orders, register: other.register, outages: other.outages, holder: 'another', context },
+      blockedKeys: { has: other.register.isKeyBlocked },
+      repeat: () => ({ [Symbol.dispose]: silent }),
+    })
+    return { ask: () => otherIssuance.issue({ ...requestFor(csr, 'posted'), means }) }
+  }
   return {
-    ...{ clock, state, world, renewals, events, issuance, fresh, context },
+    ...{ clock, state, world, renewals, events, issuance, fresh, context, openAnother },
     ask: (posted = 'posted', asked = csr) => issuance.issue(requestFor(asked, posted)),
     /** Lets days go by, looking as often as the timer would. */
     async live(days: number, stepMs = 6 * hourMs) {
@@ -280,4 +294,17 @@ test('what a crash left behind is gone on with, or undone where it may not be', 
     assert.equal(story?.status, allowed ? 'issued' : 'abandoned')
     assert.deepEqual(await fleet.state.orders.unattended(fleet.clock.nowAtMs + dayMs, 9), [])
   }
+})
+
+test('what another server renewed a moment ago is no reason for an order, whatever was looked up before', async () => {
+  await using fleet = await createFleet()
+  const another = await fleet.openAnother()
+  const { chain } = await fleet.ask()
+  fleet.clock.nowAtMs = renewalDueAtMs(chain.leaf, undefined) - 100
+  assert.equal((await another.ask()).chain.leaf.serial, chain.leaf.serial)
+  fleet.clock.nowAtMs += 200
+  const renewed = await fleet.ask()
+  assert.notEqual(renewed.chain.leaf.serial, chain.leaf.serial)
+  assert.equal((await another.ask()).chain.leaf.serial, renewed.chain.leaf.serial)
+  assert.equal(fleet.world.orders.length, 2)
 })

@@ -27,7 +27,7 @@ export function certificateRecords(db: Kysely<Schema>, nowMs: () => number): Kep
   }
   return {
     async findChain(key) {
-      const known = lookups.get(lookupKey(key))
+      const known = key.atOnce ? undefined : lookups.get(lookupKey(key))
       if (known !== undefined && Math.abs(nowMs() - known.atMs) < lookupLifetimeMs) return known.chainPem
       const { rows } = await db.executeQuery<{ chain_pem: string }>({
         ...find,
