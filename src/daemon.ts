@@ -1,3 +1,4 @@
+import { auditEventOf, createAuditLog } from './audit-log.ts'
 import type { Config } from './config/config.ts'
 import { createDnsApiDoor } from './dns-api/dns-api-door.ts'
 import { createHousekeeping } from './housekeeping.ts'
@@ -44,7 +45,13 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   const former: Runtime[] = []
   await releaseDeadHolders(state.orders, holder, isAlive)
   const issuance = createIssuanceOver(installation)
-  const tell = (event: IssuanceEvent) => setImmediate(() => void runtime.notify(event))
+  const auditLog = createAuditLog(state.audit, context)
+  // After the answer, never before it.
+  const tell = (event: IssuanceEvent) =>
+    setImmediate(() => {
+      auditLog.note(auditEventOf(event))
+      void runtime.notify(event)
+    })
   const renewals = createRenewals({
     issuance,
     register: state.register,
@@ -84,6 +91,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   stack.defer(async () => {
     for (const one of [runtime, ...former]) await one[Symbol.asyncDispose]()
   })
+  stack.use(auditLog)
   let renewing: Promise<void> | undefined
   stack.defer(() => renewing)
   stack.defer(() => stopping.abort(new Error('the server is stopping')))

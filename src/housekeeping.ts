@@ -5,6 +5,7 @@ const minuteMs = 60_000
 const dayMs = 24 * 60 * minuteMs
 const tidyEveryMinutes = 60
 const storiesKeptMs = 90 * dayMs
+const auditKeptMs = 400 * dayMs
 const endedKeptMs = 30 * dayMs
 /** A server that was not seen for so long is gone. */
 export const serverSeenMs = 3 * minuteMs
@@ -25,6 +26,7 @@ export async function createHousekeeping(
     if (minutes++ % tidyEveryMinutes !== 0) return
     await state.answers.removeExpired(nowMs)
     await state.stories.removeOlder(nowMs - storiesKeptMs)
+    await state.audit.removeOlder(nowMs - auditKeptMs)
     await state.register.removeEnded(nowMs - endedKeptMs)
     await state.register.wakeOversleepers(nowMs)
     await state.rates.removeFull(nowMs)

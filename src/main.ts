@@ -10,6 +10,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   account: async () => (await import('./cli/account.ts')).accountCommand(),
   certs: async () => (await import('./cli/certs.ts')).certsCommand(),
   orders: async () => (await import('./cli/orders.ts')).ordersCommand(),
+  audit: async () => (await import('./cli/audit.ts')).auditCommand(),
   plan: async () => (await import('./cli/plan.ts')).planCommand(),
   limits: async () => (await import('./cli/limits.ts')).limitsCommand(),
   'dns-records': async () => (await import('./cli/dns-records.ts')).dnsRecordsCommand(),

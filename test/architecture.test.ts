@@ -49,6 +49,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'order-holder': ['state'],
   'responder-addresses': ['acme', 'plugin-api'],
   responders: ['acme', 'plugin-api', 'http', 'installation', 'listener-set', 'responder', 'responder-addresses'],
+  'audit-log': ['plugin-api', 'state/audit-events'],
   housekeeping: ['plugin-api', 'state'],
   installation: [
     'issuance',
@@ -78,6 +79,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'config',
   ],
   daemon: [
+    'audit-log',
     'process-id',
     'plugin-api',
     'issuance',

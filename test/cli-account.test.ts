@@ -85,6 +85,12 @@ test('account: show, update, rollover while the server runs, deactivate', async 
   assert.equal(over.code, 1)
   assert.match(over.err, /deactivated/)
   assert.equal((await account('show', '--offline')).status, 'deactivated')
+  const events = await runJson<{ kind: string }[]>(['audit', acmems.configFile])
+  for (const kind of ['account.updated', 'account.key-changed', 'account.deactivated'])
+    assert.ok(
+      events.some((event) => event.kind === kind),
+      kind,
+    )
 })
 
 test('account: none there, no ACME CA, no such issuer', async () => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -284,6 +285,11 @@ test('certs revoke: asked for before, revoked at the CA, never answered again, o
   const shown = await show(acmems, serial)
   assert.deepEqual([shown.state, shown.pem, shown.nextRenewal], ['revoked', undefined, undefined])
   assert.ok(shown.revokedAt !== undefined)
+  const [event] = await runJson<{ kind: string; names: string[]; facts: Record<string, string> }[]>([
+    ...['audit', '--name', 'revoke.example.test', '--kind', 'certificate.revoked', acmems.configFile],
+  ])
+  assert.deepEqual([event?.names, event?.facts.serial], [['revoke.example.test'], serial])
+  assert.deepEqual([event?.facts.reason, event?.facts.by], ['superseded', userInfo().username])
   // What a process looked up is believed for a second.
   await sleep(1100)
   const next = await ask(acmems, csr)

@@ -21,7 +21,7 @@ function normalise(line: string): string {
     .replace(/\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?Z/g, 'TIME')
     .replace(/(^|[\s:])\/[\w./-]+/g, '$1PATH')
     .replace(/\b\d+\.\d+\.\d+\.\d+:\d+/g, 'ADDRESS')
-    .replace(/\b[\w-]{43}(?!\w)/g, 'PRINT')
+    .replace(/(?<![\w-])[\w-]{43}(?![\w-])/g, 'PRINT')
     .replace(/\b[0-9a-f]{12,64}\b/gi, 'HEX')
     .replace(/\s+/g, ' ')
     .trim()

@@ -597,4 +597,31 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     await servers.remove('a')
     assert.deepEqual(await servers.seenSince(0), [])
   })
+
+  // what happened ----------------------------------------------------------------------------------
+
+  test(`${database}: events are found by age, kind and name, the newest first, until they are too old`, async () => {
+    await using world = await makeWorld()
+    const [one, two] = [await world.open(), await world.open()]
+    const event = {
+      ...{ atMs: nowMs, kind: 'certificate.issued', names: ['a.example.org', 'b.example.org'], block: 'web' },
+      ...{ remoteAddress: '192.0.2.1', facts: { serial: '01', count: 2 } },
+    }
+    const byHand = {
+      ...event,
+      atMs: nowMs + 1,
+      kind: 'certificate.revoked',
+      block: undefined,
+      remoteAddress: undefined,
+    }
+    const other = { ...event, atMs: nowMs + 2, names: ['c.example.org'] }
+    await one.audit.add([])
+    await one.audit.add([event, byHand, other])
+    assert.deepEqual(await two.audit.list(9), [other, byHand, event])
+    assert.deepEqual(await two.audit.list(1), [other])
+    assert.deepEqual(await two.audit.list(9, { sinceMs: nowMs + 2 }), [other])
+    assert.deepEqual(await two.audit.list(9, { kind: 'certificate.revoked', name: 'b.example.org' }), [byHand])
+    await two.audit.removeOlder(nowMs + 2)
+    assert.deepEqual(await one.audit.list(9), [other])
+  })
 }

@@ -12,6 +12,7 @@ import { showAccountCommand } from './account-show.ts'
 import { type CaDesk, openCaDesk } from './ca-desk.ts'
 import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
 import { confirm } from './confirmation.ts'
+import { noteWhereStateIs } from './note-by-hand.ts'
 import { printJson } from './table.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -58,6 +59,7 @@ async function updateContact(files: string[], flags: UpdateFlags): Promise<void>
   const { settings, transport, openKey, context } = desk
   const signer = await openAccount(settings, transport, openKey, context)
   const account = await changeContact(settings, transport, signer, contact, context)
+  await noteWhereStateIs(desk.config, 'account.updated', { account: account.url, contact: contact.join(' ') })
   if (flags.json) printJson(accountJson(account))
   else process.stdout.write(`the CA writes to ${formatContact(account)}\n`)
 }
@@ -91,6 +93,7 @@ async function rollOver(files: string[], flags: Flags): Promise<void> {
   await using desk = await openAccountDesk(files, flags)
   const { settings, transport, openKey, context } = desk
   const { accountUrl, key, thumbprint } = await rollOverKey(settings, transport, openKey, context)
+  await noteWhereStateIs(desk.config, 'account.key-changed', { account: accountUrl, thumbprint })
   const { keyFile, previousKeyFile } = settings.folder
   if (flags.json) printJson({ url: accountUrl, key: { alg: key.alg, thumbprint, file: keyFile }, previousKeyFile })
   else
@@ -122,6 +125,7 @@ async function deactivate(files: string[], flags: Flags & { readonly yes: boolea
   const signer = await openAccount(settings, transport, openKey, context)
   await confirm(`End the account ${signer.accountUrl} of issuer "${issuerName}" for ever`, flags.yes)
   const account = await closeAccount(settings, transport, signer, context)
+  await noteWhereStateIs(desk.config, 'account.deactivated', { account: account.url })
   if (flags.json) printJson(accountJson(account))
   else process.stdout.write(`the account ${account.url} is ${account.status}; ${nextStep(settings)}\n`)
 }

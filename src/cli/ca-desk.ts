@@ -14,6 +14,7 @@ import { version } from '../version.ts'
 
 /** An account at a CA, without the state: there may be none yet. */
 export interface CaDesk extends AsyncDisposable {
+  readonly config: Config
   readonly issuerName: string
   readonly settings: AccountSettings
   readonly transport: AcmeTransport
@@ -52,7 +53,7 @@ export async function openCaDesk(config: Config, issuerName: string): Promise<Ca
   const openKey = createKeyOpener(config, (section, parts) => ({ ...setup, ...parts, section }))
   const disposables = stack.move()
   return {
-    ...{ issuerName, settings, transport, context, openKey },
+    ...{ config, issuerName, settings, transport, context, openKey },
     [Symbol.asyncDispose]: () => disposables.disposeAsync(),
   }
 }

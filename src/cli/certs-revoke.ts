@@ -5,6 +5,7 @@ import { shortId } from './certificate-choice.ts'
 import { readCertificateKey } from './certificate-key.ts'
 import { type ConfigFlags, withConfigFlags } from './config-arguments.ts'
 import { confirm } from './confirmation.ts'
+import { noteByHand } from './note-by-hand.ts'
 import { type Desk, openDesk } from './open-installation.ts'
 import { findIssuer, findTarget, type Target } from './revocation-target.ts'
 import { findWithKey, forgetRevoked, publicKeyHashOf } from './revocation-traces.ts'
@@ -56,6 +57,11 @@ async function revokeCertificate(text: string, files: string[], flags: Flags): P
     desk.context,
   )
   await forgetRevoked(desk, target)
+  await noteByHand(desk.state, 'certificate.revoked', namesOf(leaf), {
+    serial: leaf.serial,
+    issuer: name,
+    ...(flags.reason === undefined ? {} : { reason: flags.reason }),
+  })
   const isCompromised = reason === revocationReasons.keyCompromise
   if (isCompromised) await desk.state.register.blockKey(publicKeyHashOf(leaf), 'keyCompromise', desk.clock.nowMs())
   report(leaf, name, isCompromised, isCompromised ? await findOthers(desk, target) : [], flags.json)
@@ -70,9 +76,13 @@ function readReason(text: string | undefined): RevocationReason | undefined {
   }
 }
 
+function namesOf(leaf: Certificate): string[] {
+  return leaf.identifiers.map(({ value }) => value)
+}
+
 function describe(leaf: Certificate, issuer: string, reason: number | undefined, byKey: boolean): string {
   const word = Object.entries(revocationReasons).find(([, code]) => code === reason)?.[0]
-  const names = leaf.identifiers.map(({ value }) => value)
+  const names = namesOf(leaf)
   const how = byKey ? 'with its own key' : 'with our account'
   return `Revoke the certificate ${leaf.serial} for ${formatNames(names)} at issuer "${issuer}" ${how}${word === undefined ? '' : `, reason ${word}`}`
 }
@@ -90,7 +100,7 @@ function report(
   others: Awaited<ReturnType<typeof findOthers>>,
   json: boolean,
 ): void {
-  const names = leaf.identifiers.map(({ value }) => value)
+  const names = namesOf(leaf)
   if (json) {
     printJson({
       ...{ serial: leaf.serial, names, issuer, notAfter: isoTime(leaf.notAfterMs), outcome: 'revoked' },

@@ -187,6 +187,11 @@ export function readNames(text: string): string[] {
   return Array.isArray(value) ? value.filter((name) => typeof name === 'string') : []
 }
 
+/** For `like` on a column of names; finds a little too much, because `_` and `%` match others. */
+export function likeName(name: string): string {
+  return `%${JSON.stringify(name)}%`
+}
+
 export function readSteps(text: string): OrderStep[] {
   const value: unknown = JSON.parse(text)
   if (!Array.isArray(value)) return []

@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely'
 import type { OrderStep } from '../issuance/records.ts'
-import { readNames, readSteps } from './order-records.ts'
+import { likeName, readNames, readSteps } from './order-records.ts'
 import type { Schema } from './schema.ts'
 
 /** An order as the operator looks at it: being worked on, waiting, or over. */
@@ -79,11 +79,6 @@ export function orderStories(quick: Kysely<Schema>): OrderStories {
       await quick.deleteFrom('order_stories').where('finished_at_ms', '<', beforeMs).execute()
     },
   }
-}
-
-/** Finds a little too much, because `_` and `%` match others. */
-function likeName(name: string): string {
-  return `%${JSON.stringify(name)}%`
 }
 
 /** What is not hexadecimal begins no id. */

@@ -89,6 +89,14 @@ export type Schema = {
     period_ms: number
   }
   blocked_keys: { public_key_sha256: string; reason: string; blocked_at_ms: number }
+  audit_events: {
+    at_ms: number
+    kind: string
+    names_json: string
+    block: string | null
+    remote_address: string | null
+    facts_json: string
+  }
   servers: { holder: string; started_at_ms: number; seen_at_ms: number }
 }
 
@@ -238,9 +246,29 @@ const zones: Migration = {
   },
 }
 
+const audit: Migration = {
+  async up(db: Kysely<unknown>) {
+    await db.schema
+      .createTable('audit_events')
+      .addColumn('at_ms', 'bigint', (column) => column.notNull())
+      .addColumn('kind', 'text', (column) => column.notNull())
+      .addColumn('names_json', 'text', (column) => column.notNull())
+      .addColumn('block', 'text')
+      .addColumn('remote_address', 'text')
+      .addColumn('facts_json', 'text', (column) => column.notNull())
+      .execute()
+    await db.schema.createIndex('audit_events_at').on('audit_events').column('at_ms').execute()
+  },
+}
+
 /** Every change of the schema, in order; what was released is never edited, only followed. */
 export const migrations: MigrationProvider = {
   async getMigrations() {
-    return { '2026-11-21 first': first, '2026-11-22 renewals': renewals, '2026-11-22 zones': zones }
+    return {
+      '2026-11-21 first': first,
+      '2026-11-22 renewals': renewals,
+      '2026-11-22 zones': zones,
+      '2026-11-22.1 audit': audit,
+    }
   },
 }

@@ -5,6 +5,7 @@ import { Migrator } from 'kysely/migration'
 import { ensureDirectory } from '../durable-file.ts'
 import type { KeptCertificates } from '../plugin-api.ts'
 import { answerRecords, type StoredAnswers } from './answer-records.ts'
+import { type AuditEvents, auditEvents } from './audit-events.ts'
 import { certificateRecords } from './certificate-records.ts'
 import { certificateRegister, type StoredRegister } from './certificate-register.ts'
 import { type DnsAccounts, dnsAccounts } from './dns-accounts.ts'
@@ -30,6 +31,7 @@ export interface State extends AsyncDisposable {
   readonly outages: StoredOutages
   readonly servers: Servers
   readonly dnsAccounts: DnsAccounts
+  readonly audit: AuditEvents
 }
 
 /**
@@ -85,6 +87,7 @@ async function stateOver(db: Kysely<Schema>, quick: Kysely<Schema>, nowMs: () =>
     outages: storedOutages(quick),
     servers: storedServers(quick),
     dnsAccounts: dnsAccounts(db),
+    audit: auditEvents(quick),
     async [Symbol.asyncDispose]() {
       for (const opened of new Set([quick, db])) await opened.destroy()
     },
