@@ -1,4 +1,4 @@
-import { createHash, createPublicKey, type KeyObject, sign, type X509Certificate } from 'node:crypto'
+import { type KeyObject, sign, type X509Certificate } from 'node:crypto'
 import { AsnConvert, OctetString } from '@peculiar/asn1-schema'
 import {
   AlgorithmIdentifier,
@@ -32,6 +32,7 @@ import {
 } from '@peculiar/asn1-x509'
 import type { Identifier } from '../acme/identifier.ts'
 import { acmeIdentifierOid } from './acme-identifier.ts'
+import { keyIdentifier, spkiOf } from './key-identifier.ts'
 
 type CertificateCommon = {
   readonly publicKey: KeyObject
@@ -148,17 +149,6 @@ function subjectText(draft: CertificateDraft): string | undefined {
   // RFC 5280 §4.1.2.4: an issuer has a name, and it is its own issuer.
   if (draft.kind === 'challenge') return 'acmems challenge'
   return draft.identifiers.find(({ type }) => type === 'dns')?.value
-}
-
-/** RFC 7093 §2, method 1: the leftmost 160 bits of the SHA-256 of the public key's bits. */
-function keyIdentifier(key: KeyObject): ArrayBuffer {
-  const publicKey = key.type === 'private' ? createPublicKey(key) : key
-  const { subjectPublicKey } = AsnConvert.parse(spkiOf(publicKey), SubjectPublicKeyInfo)
-  return bufferOf(createHash('sha256').update(Buffer.from(subjectPublicKey)).digest().subarray(0, 20))
-}
-
-function spkiOf(key: KeyObject): Buffer {
-  return key.export({ type: 'spki', format: 'der' })
 }
 
 function positiveInteger(octets: Uint8Array): ArrayBuffer {

@@ -1,0 +1,30 @@
+import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
+import { AsnConvert } from '@peculiar/asn1-schema'
+import { SubjectPublicKeyInfo } from '@peculiar/asn1-x509'
+
+/** RFC 7093 §2, method 1: the leftmost 160 bits of the SHA-256 of the public key's bits. */
+export function keyIdentifier(key: KeyObject): ArrayBuffer {
+  return bufferOf(createHash('sha256').update(publicKeyBits(key)).digest().subarray(0, 20))
+}
+
+/**
+ * RFC 5280 §4.2.1.2, method 1, which openssl uses: the SHA-1 of the public key's bits. It finds a key, it secures
+ * nothing.
+ */
+export function opensslKeyIdentifier(key: KeyObject): Uint8Array {
+  return createHash('sha1').update(publicKeyBits(key)).digest()
+}
+
+/** The SubjectPublicKeyInfo of a public key, or of a private key's public half. */
+export function spkiOf(key: KeyObject): Buffer {
+  const publicKey = key.type === 'private' ? createPublicKey(key) : key
+  return publicKey.export({ type: 'spki', format: 'der' })
+}
+
+function publicKeyBits(key: KeyObject): Buffer {
+  return Buffer.from(AsnConvert.parse(spkiOf(key), SubjectPublicKeyInfo).subjectPublicKey)
+}
+
+function bufferOf(octets: Uint8Array): ArrayBuffer {
+  return Uint8Array.from(octets).buffer
+}
