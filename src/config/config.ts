@@ -1,4 +1,5 @@
 import type { AnyPlugin, PluginKind } from '../plugin-api.ts'
+import type { CertificateValues } from './certificate-options.ts'
 import type { Finding } from './finding.ts'
 import type { AuthValues, DnsApiValues, LoggingValues, MgmtValues } from './static-sections.ts'
 
@@ -21,6 +22,15 @@ export type AuthBlock = {
   readonly storage: string
 }
 
+/** A `[certificate]`: an auth block of its own, for its names and nobody who asks. */
+export type CertificateSection = {
+  readonly name: string
+  readonly origin: string
+  readonly values: CertificateValues
+  readonly issuer: string
+  readonly verification: string | undefined
+}
+
 /** What the files, the environment and the flags say together. Complete, typed, and final. */
 export type Config = {
   readonly files: readonly string[]
@@ -39,6 +49,7 @@ export type Config = {
   readonly defaultVerification: string | undefined
   readonly defaultStorage: string
   readonly blocks: readonly AuthBlock[]
+  readonly certificates: readonly CertificateSection[]
   /** Account key plugins; the issuers choose among them by `key = NAME:location`. */
   readonly accountKeys: readonly Extract<AnyPlugin, { kind: 'accountKey' }>[]
   readonly warnings: readonly Finding[]

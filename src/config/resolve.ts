@@ -1,4 +1,5 @@
 import type { AnyPlugin, PluginKind } from '../plugin-api.ts'
+import { resolveCertificates } from './certificates.ts'
 import { chooseCredentials, chooseType, credentialPlugins } from './choice.ts'
 import type { AuthBlock, Chosen, Config } from './config.ts'
 import { nearestWord } from './finding.ts'
@@ -89,6 +90,19 @@ export function resolveConfig(
       find(storages, 'storage', name, origin),
     ) ?? 'none'
 
+  const issuerOf = (section: Section, given: string | undefined): string =>
+    given === undefined ? defaultIssuer : find(issuers, 'issuer', given, originOf(section, 'issuer'))
+  const verificationOf = (section: Section, given: string | undefined, issuer: string): string | undefined => {
+    if (given !== undefined) return find(verifications, 'verification', given, originOf(section, 'verification'))
+    if (issuers.get(issuer)?.plugin.needsNoVerification === true) return undefined
+    if (defaultVerification === undefined)
+      complain(
+        section.origin,
+        `[${sectionKey(section)}] names no verification, and the default is disabled (default-verification is empty)`,
+      )
+    return defaultVerification
+  }
+
   const blocks = ofKind('auth').map((section): AuthBlock => {
     const credentials = chooseCredentials(section, plugins, reader)
     const options = Object.assign({}, authOptions, ...credentialPlugins(plugins).map((plugin) => plugin.options))
@@ -106,33 +120,24 @@ export function resolveConfig(
         message: `[${sectionKey(section)}] has no domain, so it covers no name`,
       })
     }
-    const unproven = issuers.get(values.issuer ?? defaultIssuer)?.plugin.needsNoVerification === true
-    if (values.verification === undefined && defaultVerification === undefined && !unproven) {
-      complain(
-        section.origin,
-        `[${sectionKey(section)}] names no verification, and the default is disabled (default-verification is empty)`,
-      )
-    }
+    const issuer = issuerOf(section, values.issuer)
     return {
       name: section.name ?? '',
       origin: section.origin,
       credentials,
       values,
-      issuer:
-        values.issuer === undefined
-          ? defaultIssuer
-          : find(issuers, 'issuer', values.issuer, originOf(section, 'issuer')),
-      verification:
-        values.verification !== undefined
-          ? find(verifications, 'verification', values.verification, originOf(section, 'verification'))
-          : unproven
-            ? undefined
-            : defaultVerification,
+      issuer,
+      verification: verificationOf(section, values.verification, issuer),
       storage:
         values.storage === undefined
           ? defaultStorage
           : find(storages, 'storage', values.storage, originOf(section, 'storage')),
     }
+  })
+  const certificates = resolveCertificates(ofKind('certificate'), reader, {
+    isBlock: (name) => blocks.some((block) => block.name === name),
+    issuerOf,
+    verificationOf,
   })
   const dnsServers = [...verifications.values()].filter(({ plugin }) => plugin.name === 'dns01-server')
   if (dnsApi.listener.length > 0 && dnsServers.length === 0)
@@ -147,13 +152,19 @@ export function resolveConfig(
     stateUrl: typeof state.url === 'string' ? state.url : undefined,
     issuers,
     fallbacks,
-    verifications: usedVerifications(verifications, ofKind('verification'), blocks, defaultVerification),
+    verifications: usedVerifications(
+      verifications,
+      ofKind('verification'),
+      [...blocks, ...certificates],
+      defaultVerification,
+    ),
     storages,
     notifications,
     defaultIssuer,
     defaultVerification,
     defaultStorage,
     blocks,
+    certificates,
     accountKeys: plugins.filter((plugin) => plugin.kind === 'accountKey'),
   }
 }
@@ -233,7 +244,7 @@ function defaultOf(
 function usedVerifications(
   all: ReadonlyMap<string, Chosen<'solver' | 'dns'>>,
   written: readonly Section[],
-  blocks: readonly AuthBlock[],
+  blocks: readonly Pick<AuthBlock, 'verification'>[],
   byDefault: string | undefined,
 ): Map<string, Chosen<'solver' | 'dns'>> {
   const used = new Set([...written.map(({ name }) => name), ...blocks.map(({ verification }) => verification)])

@@ -1,5 +1,6 @@
 import type { AnyPlugin, Option, Options, PluginKind } from '../plugin-api.ts'
 import { dns01Options } from '../plugins/challenges/dns01-options.ts'
+import { certificateOptions } from './certificate-options.ts'
 import {
   authOptions,
   dnsApiOptions,
@@ -55,6 +56,12 @@ export const sectionKinds: readonly SectionKind[] = [
     meaning: 'who may have which names; the first block that holds and covers every name counts',
     named: true,
     options: authOptions,
+  },
+  {
+    kind: 'certificate',
+    meaning: 'a certificate that this machine keeps for itself, or seals for another',
+    named: true,
+    options: certificateOptions,
   },
   { kind: 'notification', meaning: 'whom to tell', named: true, options: noOptions, typed: ['notifier'] },
   {

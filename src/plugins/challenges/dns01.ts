@@ -3,7 +3,7 @@ import { asProblemError } from '../../acme/problem.ts'
 import { createResolver, type Resolver, systemServers } from '../../dns/lookup.ts'
 import { followCnames } from '../../dns/zone.ts'
 import type { ChallengeSolver, ChallengeTask, DnsProvider, PluginContext, TxtRecord } from '../../plugin-api.ts'
-import { createTurns } from '../dns/turns.ts'
+import { createTurns } from '../../turns.ts'
 import type { Dns01Values } from './dns01-options.ts'
 import { waitUntilShown } from './propagation.ts'
 

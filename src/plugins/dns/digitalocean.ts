@@ -1,8 +1,8 @@
 import type { JsonObject } from '../../acme/json-object.ts'
 import type { Plugin, PluginContext, TxtRecord } from '../../plugin-api.ts'
+import { createTurns } from '../../turns.ts'
 import { apiOptions, endpointOption, ttlOption } from './http-api.ts'
 import { createJsonApi, objectIn, objectsIn, pathPart, textIn } from './json-api.ts'
-import { createTurns } from './turns.ts'
 import { type PlaceInZone, unquoteTxt, walkToZone } from './zone-walk.ts'
 
 const options = {

@@ -1,13 +1,13 @@
 import { access, constants } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
+import { runHook } from '../../hook-run.ts'
 import type { ChallengeTask, OptionValues, Plugin, PluginContext, TxtRecord } from '../../plugin-api.ts'
+import { createTurns } from '../../turns.ts'
 import { parseCount, parseYesNo } from '../option-values.ts'
 import { acmeShWrapper, copySavedCredentials, findAcmeShPlugin, makePrivateFolder, removeLeftovers } from './acme-sh.ts'
 import { type Action, type Dialect, describeCall, dialects } from './hook-dialects.ts'
 import { parseVariables, type Variables } from './hook-environment.ts'
-import { runHook } from './hook-run.ts'
-import { createTurns } from './turns.ts'
 
 const options = {
   dialect: {
@@ -95,6 +95,7 @@ export const execProvider: Plugin<'dns', typeof options> = {
             env: { ...basicEnvironment(), ...Object.fromEntries(variables), ...call.env },
             timeoutMs: settings.timeout * 1000,
             secrets: variables,
+            problemCode: 'dns',
           },
           context,
         )
@@ -123,6 +124,7 @@ export const execProvider: Plugin<'dns', typeof options> = {
           },
           timeoutMs: settings.timeout * 1000,
           secrets: new Map([...saved, ...variables]),
+          problemCode: 'dns',
         },
         context,
       )

@@ -1,9 +1,9 @@
 import type { JsonObject } from '../../acme/json-object.ts'
 import { oneLine, ProblemError } from '../../acme/problem.ts'
 import type { Plugin, PluginContext, TxtRecord } from '../../plugin-api.ts'
+import { createTurns } from '../../turns.ts'
 import { apiOptions, endpointOption, redactSecrets, ttlOption } from './http-api.ts'
 import { createJsonApi, objectsIn, pathPart, textIn } from './json-api.ts'
-import { createTurns } from './turns.ts'
 import { changeValueSet } from './value-set.ts'
 import { type PlaceInZone, walkToZone } from './zone-walk.ts'
 

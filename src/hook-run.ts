@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { oneLine, ProblemError } from '../../acme/problem.ts'
-import type { PluginContext } from '../../plugin-api.ts'
+import { oneLine, type ProblemCode, ProblemError } from './acme/problem.ts'
+import type { PluginContext } from './plugin-api.ts'
 
 /** A program of the administrator's, with its arguments one by one: no shell reads them. */
 export type Hook = {
@@ -11,6 +11,8 @@ export type Hook = {
   readonly timeoutMs: number
   /** Is shown in the place of these values, wherever they occur in its output: `$NAME`. */
   readonly secrets: ReadonlyMap<string, string>
+  /** Of the error when it fails. */
+  readonly problemCode: ProblemCode
 }
 
 const keptBytes = 64 * 1024
@@ -22,7 +24,7 @@ const lastOutputMs = 500
 /**
  * Runs it in /, with a process group of its own that is ended when the time is over.
  * @returns what it wrote to its standard output
- * @throws ProblemError `dns` with the end of what it wrote
+ * @throws ProblemError with the end of what it wrote
  */
 export async function runHook(hook: Hook, context: PluginContext): Promise<string> {
   context.signal.throwIfAborted()
@@ -67,7 +69,10 @@ export async function runHook(hook: Hook, context: PluginContext): Promise<strin
           : describeEnd(end)
     context.log.warn('the hook failed', { hook: hook.command, args: hook.args, why, output })
     const last = oneLine(output.trimEnd().split('\n').slice(-shownLines).join(' | '))
-    throw new ProblemError('dns', `the hook ${hook.command} ${why}${last === '' ? ' and wrote nothing' : `: ${last}`}`)
+    throw new ProblemError(
+      hook.problemCode,
+      `the hook ${hook.command} ${why}${last === '' ? ' and wrote nothing' : `: ${last}`}`,
+    )
   } finally {
     stop.removeEventListener('abort', onStop)
     child.stdout?.destroy()
