@@ -1,11 +1,13 @@
 // What every database must do for the state: the same tests on each.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import type { AnswerRecord } from '../src/acme/answer-record.ts'
 import type { RateBucket } from '../src/acme/rate-limit.ts'
 import type { Need, OrderOutcome, OrderRecord, RegisterEntry, SavedStep } from '../src/issuance/records.ts'
 import { planRenewal } from '../src/issuance/renewal-plan.ts'
 import type { Progress } from '../src/plugin-api.ts'
+import type { BegunBox } from '../src/state/boxes.ts'
 import type { State } from '../src/state/state.ts'
 import type { Csr } from '../src/x509/csr.ts'
 
@@ -30,6 +32,15 @@ export const need: Need = {
   ...{ id: 'need-1', issuerKey: 'ca', names: ['www.example.org'], block: 'web' },
   ...{ postedBytes: Buffer.from('posted'), remoteAddress: '192.0.2.1' },
 }
+
+const box: BegunBox = {
+  ...{ name: 'printer', block: 'printers', sealedKeyPem: 'sealed' },
+  recipientSpkiDer: new Uint8Array(Buffer.from('key')),
+  csrDer: new Uint8Array(Buffer.from('request')),
+}
+
+/** As it is read: octets in plain arrays. */
+const plainBox = (draft: BegunBox): BegunBox => ({ ...draft, csrDer: new Uint8Array(draft.csrDer) })
 
 const step = (progress: Progress, orderUrl?: string): SavedStep => ({
   ...{ progress, orderUrl, recoverable: false },
@@ -623,5 +634,66 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     assert.deepEqual(await two.audit.list(9, { kind: 'certificate.revoked', name: 'b.example.org' }), [byHand])
     await two.audit.removeOlder(nowMs + 2)
     assert.deepEqual(await one.audit.list(9), [other])
+  })
+
+  // boxes ------------------------------------------------------------------------------------------
+
+  test(`${database}: a begun box is found again, and nobody fetches it before its certificate is there`, async () => {
+    await using world = await makeWorld()
+    const { boxes } = await world.open()
+    assert.equal(await boxes.findBegun('printer'), undefined)
+    assert.deepEqual(await boxes.begin(box), box)
+    assert.equal(await boxes.find('printer'), undefined)
+    const { boxes: later } = await world.open()
+    assert.deepEqual(await later.findBegun('printer'), box)
+    assert.deepEqual(await later.listBegun(), [box])
+    assert.deepEqual(await later.list(), [])
+  })
+
+  test(`${database}: of several who begin a box at once, all get the same one`, async () => {
+    await using world = await makeWorld()
+    const worlds = [await world.open(), await world.open(), await world.open()]
+    const drafts = worlds.map((_, index) => ({ ...box, csrDer: Buffer.of(index), sealedKeyPem: `sealed ${index}` }))
+    const begun = await Promise.all(worlds.map(({ boxes }, index) => boxes.begin(drafts[index] ?? box)))
+    assert.ok(drafts.some((draft) => isDeepStrictEqual(plainBox(draft), begun[0])))
+    for (const one of begun) assert.deepEqual(one, begun[0])
+  })
+
+  test(`${database}: a complete box takes the place of the one before, in one step`, async () => {
+    await using world = await makeWorld()
+    let atMs = nowMs
+    const { boxes } = await world.open(() => atMs)
+    await boxes.begin(box)
+    assert.equal(await boxes.complete('printer', box.csrDer, 'CHAIN 1'), true)
+    assert.deepEqual(await boxes.find('printer'), { ...box, chainPem: 'CHAIN 1', updatedAtMs: nowMs })
+    assert.equal(await boxes.findBegun('printer'), undefined)
+    assert.equal(await boxes.complete('printer', box.csrDer, 'CHAIN 1'), false, 'twice')
+
+    atMs += 5000
+    const next = { ...box, csrDer: new Uint8Array(Buffer.from('request 2')), sealedKeyPem: 'sealed 2' }
+    await boxes.begin(next)
+    assert.equal((await boxes.find('printer'))?.sealedKeyPem, box.sealedKeyPem)
+    assert.equal(await boxes.complete('printer', box.csrDer, 'CHAIN 1'), false, "the former request's chain")
+    assert.equal((await boxes.find('printer'))?.chainPem, 'CHAIN 1')
+    const both = await Promise.all([1, 2].map(() => boxes.complete('printer', next.csrDer, 'CHAIN 2')))
+    assert.deepEqual(both.sort(), [false, true])
+    assert.deepEqual(await boxes.list(), [{ ...next, chainPem: 'CHAIN 2', updatedAtMs: nowMs + 5000 }])
+  })
+
+  test(`${database}: what is abandoned is forgotten, unless it is another by now; removing takes all`, async () => {
+    await using world = await makeWorld()
+    const { boxes } = await world.open()
+    await boxes.begin(box)
+    await boxes.complete('printer', box.csrDer, 'CHAIN')
+    await boxes.begin(box)
+    await boxes.begin({ ...box, name: 'other' })
+    await boxes.abandon('printer', Buffer.from('another request'))
+    assert.deepEqual(await boxes.findBegun('printer'), box)
+    await boxes.abandon('printer', box.csrDer)
+    assert.equal(await boxes.findBegun('printer'), undefined)
+    assert.equal((await boxes.find('printer'))?.chainPem, 'CHAIN')
+    await boxes.remove('printer')
+    assert.equal(await boxes.find('printer'), undefined)
+    assert.deepEqual(await boxes.listBegun(), [{ ...box, name: 'other' }])
   })
 }

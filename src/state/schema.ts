@@ -1,5 +1,6 @@
 import type { Kysely } from 'kysely'
 import type { Migration, MigrationProvider } from 'kysely/migration'
+import { type BoxesTable, boxes } from './boxes-table.ts'
 
 /** Times are integers, milliseconds since 1970; texts that are JSON end in `_json`. The same on every database. */
 export type Schema = {
@@ -98,6 +99,7 @@ export type Schema = {
     facts_json: string
   }
   servers: { holder: string; started_at_ms: number; seen_at_ms: number }
+  boxes: BoxesTable
 }
 
 const first: Migration = {
@@ -261,7 +263,10 @@ const audit: Migration = {
   },
 }
 
-/** Every change of the schema, in order; what was released is never edited, only followed. */
+/**
+ * Every change of the schema; what was released is never edited, only followed. They are made in the order of their
+ * names, so a new one's name must come after all others.
+ */
 export const migrations: MigrationProvider = {
   async getMigrations() {
     return {
@@ -269,6 +274,7 @@ export const migrations: MigrationProvider = {
       '2026-11-22 renewals': renewals,
       '2026-11-22 zones': zones,
       '2026-11-22.1 audit': audit,
+      '2026-11-22.3 boxes': boxes,
     }
   },
 }

@@ -6,6 +6,7 @@ import { ensureDirectory } from '../durable-file.ts'
 import type { KeptCertificates } from '../plugin-api.ts'
 import { answerRecords, type StoredAnswers } from './answer-records.ts'
 import { type AuditEvents, auditEvents } from './audit-events.ts'
+import { type Boxes, storedBoxes } from './boxes.ts'
 import { certificateRecords } from './certificate-records.ts'
 import { certificateRegister, type StoredRegister } from './certificate-register.ts'
 import { type DnsAccounts, dnsAccounts } from './dns-accounts.ts'
@@ -32,6 +33,7 @@ export interface State extends AsyncDisposable {
   readonly servers: Servers
   readonly dnsAccounts: DnsAccounts
   readonly audit: AuditEvents
+  readonly boxes: Boxes
 }
 
 /**
@@ -88,6 +90,7 @@ async function stateOver(db: Kysely<Schema>, quick: Kysely<Schema>, nowMs: () =>
     servers: storedServers(quick),
     dnsAccounts: dnsAccounts(db),
     audit: auditEvents(quick),
+    boxes: storedBoxes(db, nowMs),
     async [Symbol.asyncDispose]() {
       for (const opened of new Set([quick, db])) await opened.destroy()
     },
