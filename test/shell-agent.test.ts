@@ -1,0 +1,96 @@
+// The shell agent under three shells, against a real server with TLS.
+import assert from 'node:assert/strict'
+import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { type Acmems, startAcmems } from './acmems.ts'
+import { makeAgentHost, shells } from './agent-world.ts'
+import { namesOf } from './host.ts'
+import { makeTempFolder } from './peers/child.ts'
+import { makeTlsIdentity, type TlsIdentity } from './peers/tls-identity.ts'
+
+type Server = AsyncDisposable & {
+  readonly acmems: Acmems
+  readonly url: string
+  readonly tls: TlsIdentity
+  readonly root: string
+}
+
+async function startServer(more = ''): Promise<Server> {
+  await using cleanup = new AsyncDisposableStack()
+  const folder = cleanup.use(makeTempFolder('agent-server')).path
+  const tls = await makeTlsIdentity(folder)
+  const acmems = cleanup.use(
+    await startAcmems(
+      `[account]\ntype = local\ndir = ${folder}/ca\n[mgmt]\ntls-certificate = ${tls.certificateFile}\ntls-key = ${tls.keyFile}\n[auth "lab"]\nip = 127.0.0.1\ndomain = **.lab.test\nip-address = 192.0.2.0/24\nip-address = 2001:db8::/32\nwildcard = yes\ndomain = *.lab.test\n${more}`,
+    ),
+  )
+  const owned = cleanup.move()
+  return {
+    acmems,
+    tls,
+    url: `https://127.0.0.1:${acmems.mgmtPort}`,
+    root: join(folder, 'ca', 'root.pem'),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+for (const shell of shells) {
+  test(`${shell}: the first certificate, nothing due, and the next one`, async (t) => {
+    await using server = await startServer()
+    using host = makeAgentHost(t, shell, server.url)
+    if (host === undefined) return
+    const facts = join(host.folder, 'facts')
+    host.configure({
+      cacert: server.tls.caFile,
+      name: 'www.lab.test *.lab.test 192.0.2.7 2001:db8::7',
+      roots: server.root,
+      mode: '640',
+      key: join(host.folder, 'single', 'www.key'),
+      fullchain: join(host.folder, 'single', 'www.pem'),
+      combined: join(host.folder, 'single', 'haproxy.pem'),
+      hook: `env | grep ^ACMEMS_ | sort >> ${facts}`,
+    })
+    const first = await host.run('renew')
+    assert.deepEqual([first.code, first.stdout, first.stderr], [0, '', ''], 'silent where all is well')
+    assert.ok(lstatSync(host.directory).isSymbolicLink())
+    assert.ok(host.isPairWhole())
+    assert.deepEqual(namesOf(host.certificate()), [
+      'DNS:*.lab.test',
+      'DNS:www.lab.test',
+      'IP Address:192.0.2.7',
+      'IP Address:2001:DB8:0:0:0:0:0:7',
+    ])
+    assert.equal(statSync(join(host.directory, 'privkey.pem')).mode & 0o777, 0o640)
+    assert.equal(statSync(join(host.directory, 'fullchain.pem')).mode & 0o777, 0o644)
+    assert.equal(
+      readFileSync(join(host.folder, 'single', 'www.pem'), 'utf8'),
+      readFileSync(join(host.directory, 'fullchain.pem'), 'utf8'),
+    )
+    assert.match(
+      readFileSync(join(host.folder, 'single', 'haproxy.pem'), 'utf8'),
+      /BEGIN CERTIFICATE[\s\S]*BEGIN PRIVATE KEY/,
+    )
+    const told = readFileSync(facts, 'utf8')
+    assert.match(told, /ACMEMS_NAMES=\*\.lab\.test www\.lab\.test 192\.0\.2\.7 2001:db8:/)
+    assert.match(told, new RegExp(`ACMEMS_FULLCHAIN=${host.folder}/single/www\\.pem`))
+    assert.match(told, new RegExp(`ACMEMS_SERIAL=${host.certificate()?.serialNumber}`))
+
+    const [serial, log] = [host.certificate()?.serialNumber, server.acmems.log().length]
+    const second = await host.run()
+    assert.deepEqual([second.code, second.stdout, second.stderr], [0, '', ''])
+    assert.doesNotMatch(server.acmems.log().slice(log), /"msg":"request"/, 'nobody is asked where nothing is due')
+    assert.equal(readFileSync(facts, 'utf8'), told, 'and the hook is not run')
+
+    const third = await host.run('--force', '-v')
+    assert.equal(third.code, 0, third.stderr)
+    assert.match(third.stderr, /installed: /)
+    assert.notEqual(host.certificate()?.serialNumber, serial)
+    assert.ok(host.isPairWhole())
+    assert.equal(readFileSync(facts, 'utf8').match(/ACMEMS_SERIAL/g)?.length, 2)
+    assert.deepEqual(readdirSync(join(host.state, 'www')).sort(), ['how', 'live', 'sets'])
+    assert.ok(!existsSync(join(host.state, 'agent.key')), 'who was never enrolled has no key')
+    const status = await host.run('status')
+    assert.deepEqual([status.code, /until {5}.*\(\d\d days\)/.test(status.stdout)], [0, true], status.stdout)
+  })
+}
