@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { auditEventOf, createAuditLog } from './audit-log.ts'
 import type { Config } from './config/config.ts'
 import { createDnsApiDoor } from './dns-api/dns-api-door.ts'
@@ -15,6 +16,7 @@ import { isAlive } from './process-id.ts'
 import type { ResponderAddresses } from './responder-addresses.ts'
 import { createResponders } from './responders.ts'
 import { createRuntime, type Runtime } from './runtime.ts'
+import { createAgentScript } from './sign/agent-script.ts'
 import { createSignDoor } from './sign/sign-door.ts'
 
 /** The running server. Disposing of it stops it: what is in flight finishes, within a bound. */
@@ -29,6 +31,8 @@ export interface Daemon extends AsyncDisposable {
 
 export type DaemonParts = InstallationParts
 
+/** Beside `src/`, and beside `dist/` in the package. */
+const agentFolder = join(import.meta.dirname, '..', 'agent')
 const stopGraceMs = 10_000
 const mgmtLimits = { maxConnections: 2000, requestTimeoutMs: 9000 }
 const dnsApiLimits = { maxConnections: 200, requestTimeoutMs: 5000 }
@@ -74,6 +78,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     log: parts.log,
     makeRequestId: installation.makeId,
     tell,
+    sideRoutes: [createAgentScript(agentFolder)],
   })
   const mgmt = createListenerSet((address) => openListener(address, door, mgmtLimits), parts.log)
   const dnsApiDoor = createDnsApiDoor({

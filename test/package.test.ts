@@ -36,12 +36,19 @@ test('the published package', async (t) => {
       .filter((entry) => entry.isFile())
       .map((entry) => join(entry.parentPath, entry.name))
     const names = files.map((file) => file.slice(join(temp.path, 'package/').length))
-    const foreign = /^(?!(bin|dist|docs|examples)\/|(package\.json|README\.md|LICENSE|CHANGELOG\.md)$)/
+    const foreign = /^(?!(agent|bin|dist|docs|examples)\/|(package\.json|README\.md|LICENSE|CHANGELOG\.md)$)/
     assert.deepEqual(
       names.filter((name) => foreign.test(name)),
       [],
     )
-    for (const name of ['bin/acmems.cjs', 'bin/acme-register.cjs', 'dist/acmems.js', 'dist/THIRD-PARTY.txt', 'LICENSE'])
+    for (const name of [
+      'agent/agent.sh',
+      'bin/acmems.cjs',
+      'bin/acme-register.cjs',
+      'dist/acmems.js',
+      'dist/THIRD-PARTY.txt',
+      'LICENSE',
+    ])
       assert.ok(names.includes(name), `${name} is missing`)
     for (const file of files) {
       const text = readFileSync(file, 'latin1')
@@ -154,6 +161,8 @@ async function serveOnce(folder: string, node: string): Promise<void> {
     const [leaf, issuer] = certificatesOf(reply.text)
     assert.deepEqual(namesOf(leaf), ['DNS:packed.example.test'])
     assert.ok(issuer !== undefined && leaf?.checkIssued(issuer))
+    const script = await (await fetch(`http://127.0.0.1:${port}/agent.sh`)).text()
+    assert.equal(script, readFileSync(join(checkout, 'agent/agent.sh'), 'utf8'))
     child.kill('SIGTERM')
     assert.equal(await Promise.race([ended, sleep(startTimeoutMs, 'nothing', { ref: false })]), 0, output)
     assert.doesNotMatch(output, /Warning/)

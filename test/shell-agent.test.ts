@@ -1,12 +1,14 @@
 // The shell agent under three shells, against a real server with TLS.
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { type Acmems, startAcmems } from './acmems.ts'
-import { makeAgentHost, shells } from './agent-world.ts'
+import { agentScript, makeAgentHost, shells } from './agent-world.ts'
 import { namesOf } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
+import { requirePeer } from './peers/peers.ts'
 import { makeTlsIdentity, type TlsIdentity } from './peers/tls-identity.ts'
 
 type Server = AsyncDisposable & {
@@ -34,6 +36,28 @@ async function startServer(more = ''): Promise<Server> {
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }
+
+test('the server gives it out, with its checksum, to everybody', async (t) => {
+  if (!requirePeer(t, 'curl')) return
+  await using server = await startServer()
+  using folder = makeTempFolder('agent-sh')
+  const curl = (path: string, ...args: string[]) =>
+    execFileSync('curl', ['-sS', '--cacert', server.tls.caFile, ...args, `${server.url}${path}`], {
+      cwd: folder.path,
+      encoding: 'utf8',
+    })
+  curl('/agent.sh', '-O')
+  curl('/agent.sh.sha256', '-O')
+  assert.equal(readFileSync(join(folder.path, 'agent.sh'), 'utf8'), readFileSync(agentScript, 'utf8'))
+  assert.equal(
+    execFileSync('sha256sum', ['-c', 'agent.sh.sha256'], { cwd: folder.path, encoding: 'utf8' }),
+    'agent.sh: OK\n',
+  )
+  assert.match(curl('/agent.sh', '-I'), /^HTTP\/1\.1 200 OK\r\n[\s\S]*content-length: \d{5}/i)
+  for (const path of ['/agent.sh?', '/agent.shx', '/agent.sh/', '//agent.sh', '/agent'])
+    assert.match(curl(path, '-i'), /^HTTP\/1\.1 404/, path)
+  assert.match(curl('/agent.sh', '-i', '-d', 'x'), /^HTTP\/1\.1 404/)
+})
 
 for (const shell of shells) {
   test(`${shell}: the first certificate, nothing due, and the next one`, async (t) => {

@@ -20,6 +20,9 @@ export type SignRules = {
   meansOf(grant: Grant): Means
 }
 
+/** Answers a request that is not `POST /sign`; false, and nothing done: it is about something else. */
+export type SideRoute = (request: IncomingMessage, response: ServerResponse) => boolean
+
 export type SignParts = {
   readonly rules: () => SignRules
   readonly issuance: Issuance
@@ -28,6 +31,7 @@ export type SignParts = {
   readonly makeRequestId: () => string
   /** Comes after the answer; never throws. */
   readonly tell: (event: IssuanceEvent) => void
+  readonly sideRoutes: readonly SideRoute[]
 }
 
 /** The answer, not sent yet, and what the log says about it. */
@@ -158,7 +162,7 @@ export function createSignDoor(parts: SignParts): RequestListener {
 
   return (request, response) => {
     if (request.url === '/sign' && request.method === 'POST') void serve(request, response)
-    else refuseRoute(request, response)
+    else if (!parts.sideRoutes.some((route) => route(request, response))) refuseRoute(request, response)
   }
 }
 
