@@ -22,7 +22,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   version: [],
   'acme-client': ['acme', 'x509', 'jws', 'plugin-api'],
   dns: ['acme'],
-  'self-check': ['acme', 'x509', 'plugin-api'],
+  'self-check': ['acme', 'dns', 'x509', 'plugin-api'],
   plugins: [
     'self-check',
     'dns',
@@ -114,6 +114,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'responders',
     'acme',
     'acme-client',
+    'dns',
+    'self-check',
     'x509',
     'plugin-api',
     'plugins',
