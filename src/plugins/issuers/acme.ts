@@ -14,7 +14,7 @@ import { revokeCertificate } from '../../acme-client/revocations.ts'
 import type { AcmeTransport, Signer } from '../../acme-client/transport.ts'
 import type { Advance, Grant, IssuedChain, Issuer, IssuerContext, Progress, RateLedger } from '../../plugin-api.ts'
 import { certificateId } from '../../x509/certificate-id.ts'
-import type { AccountHolder } from './acme-account.ts'
+import type { AccountHolder, UsableAccount } from './acme-account.ts'
 import { noteSent, type OrderPlace } from './new-order.ts'
 import { again, cleanUp, type Performed, perform, type Run, refresh } from './order-steps.ts'
 import type { RateLimits } from './rate-limits.ts'
@@ -75,6 +75,7 @@ export function createAcmeIssuer(
       if (problem.retry.when === 'never' || problem.retry.when === 'newOrder') {
         if (!progress.cleaned) await cleanUp(run, progress, progress.chosen)
         await giveBackAfterFailure(run, progress)
+        await giveUpOrder(run, progress)
       }
       throw error
     }
@@ -90,9 +91,7 @@ export function createAcmeIssuer(
         progress,
         progress.chosen,
       )
-    for (const { url, status } of progress.authorizations) {
-      if (status === 'pending') await deactivateAuthorization(transport, account, url, context)
-    }
+    await deactivateOpen(transport, account, progress, context)
   }
 
   return {
@@ -112,6 +111,25 @@ export function createAcmeIssuer(
       await holder.account(context)
     },
   }
+}
+
+/** Stopped before the CA was told of any answer: to the CA, such an order would stay open for days. */
+async function giveUpOrder({ transport, account, context }: Run, progress: OrderProgress): Promise<void> {
+  const { order, answered } = progress
+  if (order?.status !== 'pending' || answered.length > 0) return
+  // Where that cannot be found out, it stays open.
+  const inUse = await context.isOrderInUse?.(order.url).catch(() => true)
+  if (inUse !== true) await deactivateOpen(transport, account, progress, context)
+}
+
+async function deactivateOpen(
+  transport: AcmeTransport,
+  account: UsableAccount,
+  { authorizations }: OrderProgress,
+  context: IssuerContext,
+): Promise<void> {
+  for (const { url, status } of authorizations)
+    if (status === 'pending') await deactivateAuthorization(transport, account, url, context)
 }
 
 function nextStepOf({ grant, context, caNowMs: nowMs }: Run, progress: OrderProgress): Step {
