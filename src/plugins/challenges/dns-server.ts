@@ -1,7 +1,11 @@
 import { type AnswerRecord, dns01Prefix } from '../../acme/answer-record.ts'
 import { dns01TxtValue } from '../../acme/key-authorization.ts'
-import type { ChallengeTask, Option, Plugin } from '../../plugin-api.ts'
+import { parseDnsServer } from '../../dns/exchange.ts'
+import { createResolver, systemServers } from '../../dns/lookup.ts'
+import type { ChallengeTask, CheckFinding, Option, OptionValues, Plugin, PluginContext } from '../../plugin-api.ts'
+import { checkDelegation } from '../../self-check/dns-check.ts'
 import { parseTcpListener } from '../option-values.ts'
+import { selfCheckOptions } from './self-check-options.ts'
 
 const options = {
   listener: {
@@ -28,6 +32,13 @@ const options = {
     type: 'mail address',
     parse: parseMailbox,
   },
+  'self-check': selfCheckOptions['self-check'],
+  resolver: {
+    meaning: "the DNS resolver that knows the names as the CA does, host[:port] (default: the system's)",
+    type: 'host',
+    list: true,
+    parse: parseDnsServer,
+  },
 } as const satisfies Record<string, Option<unknown>>
 
 /**
@@ -47,7 +58,8 @@ export const dnsServerSolver: Plugin<'solver', typeof options> = {
     if (inside !== undefined)
       throw new Error(`ns = ${inside} is in the zone itself, which has no addresses; use a name outside of ${zone}`)
   },
-  async create({ listener, zone, ns, hostmaster }, { answers }) {
+  async create(options, { answers }) {
+    const { listener, zone, ns, hostmaster } = options
     return {
       type: 'dns-01',
       responderListeners: listener,
@@ -57,9 +69,33 @@ export const dnsServerSolver: Plugin<'solver', typeof options> = {
         hostmaster: hostmaster ?? (zone === undefined ? undefined : `hostmaster.${zone}`),
       },
       present: (task) => answers.put(answerOf(task)),
+      ...(options['self-check'] && { check: createCheck(options) }),
       cleanUp: (task) => answers.remove(answerOf(task)),
     }
   },
+}
+
+const slowMs = 2000
+const restMs = 30_000
+
+/** What cannot tell after so long is not asked again for a while: every order would wait for it. */
+function createCheck({ zone, resolver: named }: Pick<OptionValues<typeof options>, 'zone' | 'resolver'>) {
+  let rest = { reason: '', untilMs: Number.NEGATIVE_INFINITY }
+  return async (task: ChallengeTask, context: PluginContext): Promise<CheckFinding> => {
+    const { clock } = context
+    const startedMs = clock.monotonicMs()
+    if (rest.untilMs > startedMs) return { outcome: 'unknown', reason: rest.reason }
+    const { host, keyAuthorization: value } = answerOf(task)
+    const name = host.slice(dns01Prefix.length)
+    const target = zone === undefined ? undefined : `${name}.${zone}`
+    const resolver = createResolver(named.length > 0 ? named : systemServers())
+    const view = { resolver, isCaView: named.length > 0 }
+    const finding = await checkDelegation({ fqdn: host, value, target, zone }, view, context)
+    const endedMs = clock.monotonicMs()
+    if (finding.outcome === 'unknown' && endedMs - startedMs > slowMs)
+      rest = { reason: finding.reason, untilMs: endedMs + restMs }
+    return finding
+  }
 }
 
 function answerOf({ challenge, identifier, keyAuthorization, expiresAtMs }: ChallengeTask): AnswerRecord {
