@@ -14,6 +14,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   plan: async () => (await import('./cli/plan.ts')).planCommand(),
   limits: async () => (await import('./cli/limits.ts')).limitsCommand(),
   'dns-records': async () => (await import('./cli/dns-records.ts')).dnsRecordsCommand(),
+  doctor: async () => (await import('./cli/doctor.ts')).doctorCommand(),
   'check-config': async () => (await import('./cli/check-config.ts')).checkConfigCommand(),
   'config-reference': async () => (await import('./cli/config-reference.ts')).configReferenceCommand(),
 }

@@ -183,6 +183,7 @@ test('every command has help with examples', () => {
     'check-config',
     'config-reference',
     'dns-records',
+    'doctor',
   ]) {
     const { stdout, status } = spawnSync(join(checkout, 'acmems'), [command, '--help'], { encoding: 'utf8' })
     assert.equal(status, 0)

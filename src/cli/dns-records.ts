@@ -1,7 +1,9 @@
+import { isIP } from 'node:net'
 import { Command } from 'commander'
 import { calculateJwkThumbprint } from 'jose'
 import { isWildcard, parseDnsName } from '../acme/identifier.ts'
 import type { AuthBlock, Config } from '../config/config.ts'
+import { type DnsServer, formatDnsServer } from '../dns/exchange.ts'
 import { readRegistrationAt } from '../plugins/issuers/account-directory.ts'
 import { coversName } from '../policy/name-pattern.ts'
 import { openCaDesk } from './ca-desk.ts'
@@ -93,7 +95,7 @@ async function viewName(
   return { name: identifier.value, block: block?.name, issuer, verification, method, records }
 }
 
-function readName(text: string) {
+export function readName(text: string) {
   try {
     return parseDnsName(text.replace(/\.$/, ''))
   } catch (error) {
@@ -107,15 +109,21 @@ function remember(cas: Map<string, Promise<CaView>>, issuer: string, view: Promi
 }
 
 function verificationOf(config: Config, block: AuthBlock | undefined) {
-  const verification = block === undefined ? config.defaultVerification : block.verification
+  return readVerification(config, block === undefined ? config.defaultVerification : block.verification)
+}
+
+/** What a verification answers, and by what names. */
+export function readVerification(config: Config, verification: string | undefined) {
   const chosen = verification === undefined ? undefined : config.verifications.get(verification)
   const method = chosen?.plugin.kind === 'dns' ? 'dns-01' : methods[chosen?.plugin.name ?? '']
   const { zone, resolver } = chosen?.options ?? {}
+  const [server] = Array.isArray(resolver) ? (resolver as readonly DnsServer[]) : []
   return {
     verification,
     method,
     zone: chosen?.plugin.name === 'dns01-server' && typeof zone === 'string' ? zone : undefined,
-    resolver: typeof resolver === 'string' ? resolver : undefined,
+    resolver:
+      typeof resolver === 'string' ? resolver : server && isIP(server.host) !== 0 ? formatDnsServer(server) : undefined,
   }
 }
 

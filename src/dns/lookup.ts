@@ -15,10 +15,17 @@ const code = { noError: 0, formErr: 1, nxDomain: 3, notImp: 4, refused: 5 }
 /**
  * Asks one server: by datagrams first, by TCP when the answer is too long, too old a server does not know EDNS, or
  * nothing came back. @throws ProblemError `dns`, to be tried again, when it cannot be reached
+ * @param flags of `queryFlag`
  */
-export async function lookUp(server: DnsServer, name: string, type: number, context: LookupContext): Promise<Reply> {
+export async function lookUp(
+  server: DnsServer,
+  name: string,
+  type: number,
+  context: LookupContext,
+  flags = 0,
+): Promise<Reply> {
   for (const timeoutMs of datagramTimeoutsMs) {
-    const query = encodeQuery(messageId(context), name, type, udpOctets)
+    const query = encodeQuery(messageId(context), name, type, udpOctets, flags)
     try {
       const reply = await exchangeDatagrams(server, query, timeoutMs, context.signal)
       if (reply.truncated || reply.rcode === code.formErr || reply.rcode === code.notImp) break
@@ -27,7 +34,12 @@ export async function lookUp(server: DnsServer, name: string, type: number, cont
       if (context.signal.aborted) throw error
     }
   }
-  return await exchange(server, encodeQuery(messageId(context), name, type), streamTimeoutMs, context.signal)
+  return await exchange(
+    server,
+    encodeQuery(messageId(context), name, type, undefined, flags),
+    streamTimeoutMs,
+    context.signal,
+  )
 }
 
 /** Asks servers in their order until one knows. */

@@ -31,6 +31,8 @@ export type Reply = {
   readonly id: number
   /** Did the server speak for the zone itself (AA)? */
   readonly authoritative: boolean
+  /** Has it looked at the signatures, and found them good (AD, RFC 4035 §3.2.3)? */
+  readonly authentic: boolean
   /** Does it ask others for us (RA)? */
   readonly recursive: boolean
   /** There is more, to be had by TCP (TC). */
@@ -51,16 +53,19 @@ export type TxtChange = {
 
 const maxRecords = 200
 const recursionDesired = 0x0100
+/** RFC 6840 §5.7: say whether the signatures are good; RFC 4035 §3.2.2: answer even when they are not. */
+export const queryFlag = { authentic: 0x20, unchecked: 0x10 } as const
 
 /**
  * RFC 1035 §4.1: one question.
  * @param udpOctets how long an answer by UDP may be (RFC 6891 §6.2.3); absent: 512, and no OPT record is sent
+ * @param flags of `queryFlag`
  */
-export function encodeQuery(id: number, name: string, type: number, udpOctets?: number): Uint8Array {
+export function encodeQuery(id: number, name: string, type: number, udpOctets?: number, flags = 0): Uint8Array {
   const opt =
     udpOctets === undefined ? [] : [Buffer.of(0), uint16(recordType.opt), uint16(udpOctets), uint32(0), uint16(0)]
   return Buffer.concat([
-    header(id, recursionDesired, [1, 0, 0, opt.length === 0 ? 0 : 1]),
+    header(id, recursionDesired | flags, [1, 0, 0, opt.length === 0 ? 0 : 1]),
     encodeName(name),
     uint16(type),
     uint16(recordClass.internet),
@@ -105,6 +110,7 @@ export function parseReply(message: Uint8Array): Reply {
   return {
     id: view.readUInt16BE(0),
     authoritative: (flags & 0x0400) !== 0,
+    authentic: (flags & queryFlag.authentic) !== 0,
     recursive: (flags & 0x0080) !== 0,
     truncated: (flags & 0x0200) !== 0,
     rcode: (flags & 0x0f) | ((extended >>> 24) << 4),
