@@ -67,7 +67,8 @@ export function auditEventOf(event: IssuanceEvent): AuditEvent {
   const { kind, atMs, names, remoteAddress } = event
   const common = { kind, atMs, names, remoteAddress }
   switch (event.kind) {
-    case 'certificate.issued': {
+    case 'certificate.issued':
+    case 'certificate.installed': {
       const notAfter = new Date(event.notAfterMs).toISOString()
       return { ...common, block: event.block, facts: { serial: event.serial, notAfter } }
     }

@@ -6,22 +6,25 @@ import { isAlive } from './process-id.ts'
  * Writes a file so that after a crash there is the old content or the new, never a part:
  * temporary file, fsync, rename, fsync of the folder.
  * @param options.mustBeNew refuse where a file is already
- * @param options.mode permission bits; 0600 unless told otherwise
+ * @param options.mode permission bits, whatever the umask; 0600 unless told otherwise
+ * @param options.owner whose it is, from before it can be seen
  * @throws Error with the system's code (EEXIST, ENOSPC, EACCES …)
  */
 export async function writeDurably(
   path: string,
   content: string | Uint8Array,
-  options: { readonly mustBeNew?: boolean; readonly mode?: number } = {},
+  options: { readonly mustBeNew?: boolean; readonly mode?: number; readonly owner?: FileOwner } = {},
 ): Promise<void> {
   const folder = dirname(path)
   const temporary = join(folder, `.${basename(path)}.${process.pid}.${++writes}.tmp`)
   await removeLeftovers(folder, basename(path))
   underWay.add(temporary)
   try {
-    const file = await open(temporary, 'wx', options.mode ?? 0o600)
+    const file = await open(temporary, 'wx', 0o600)
     try {
       await file.writeFile(content)
+      if (options.owner !== undefined) await file.chown(options.owner.uid, options.owner.gid)
+      if (options.mode !== undefined) await file.chmod(options.mode)
       await file.sync()
     } finally {
       await file.close()
@@ -36,6 +39,9 @@ export async function writeDurably(
   await syncFolder(folder)
 }
 
+/** -1: as it is. */
+export type FileOwner = { readonly uid: number; readonly gid: number }
+
 let writes = 0
 const underWay = new Set<string>()
 
@@ -49,7 +55,8 @@ async function removeLeftovers(folder: string, name: string): Promise<void> {
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
+/** What was made or renamed in it survives a power failure. */
+export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r')
   try {
     await folder.sync()

@@ -8,6 +8,12 @@ export type IssuanceEvent =
       readonly serial: string
       readonly notAfterMs: number
     })
+  | (EventCommon & {
+      readonly kind: 'certificate.installed'
+      readonly block: string
+      readonly serial: string
+      readonly notAfterMs: number
+    })
   | (EventCommon & { readonly kind: 'request.rejected'; readonly reason: string })
   | (EventCommon & {
       readonly kind: 'issuance.failed'

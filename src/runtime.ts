@@ -1,4 +1,5 @@
 import { ProblemError } from './acme/problem.ts'
+import { certificateBlock } from './config/certificate-block.ts'
 import type { Chosen, Config } from './config/config.ts'
 import type { DnsApiRules } from './dns-api/dns-api-door.ts'
 import type { IssueRequest, Means } from './issuance/issue.ts'
@@ -19,6 +20,7 @@ import type {
 import { addressRanges } from './plugins/address-range.ts'
 import { createDns01Solver } from './plugins/challenges/dns01.ts'
 import type { Dns01Values } from './plugins/challenges/dns01-options.ts'
+import { stateStorage } from './plugins/storages/state.ts'
 import { authorize } from './policy/authorize.ts'
 import type { Block } from './policy/block.ts'
 import { coversName } from './policy/name-pattern.ts'
@@ -90,6 +92,13 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
     const credentials: Credential[] = []
     for (const chosen of block.credentials) credentials.push(await make('auth', { ...chosen, name: block.name }))
     blocks.push(createBlock(block, credentials))
+  }
+
+  for (const section of config.certificates) {
+    const block = certificateBlock(section)
+    blocks.push(block)
+    const chosen = { ...section, plugin: stateStorage, options: { 'renew-within': section.values['renew-within'] } }
+    storages.set(block.storage, await make('certificate', chosen))
   }
 
   const disposables = made.move()

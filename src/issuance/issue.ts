@@ -26,6 +26,8 @@ export interface Issuance {
   issue(request: IssueRequest): Promise<CertificateRecord>
   /** Replaces the certificate with this serial, though it is still good. @throws ProblemError */
   renew(request: IssueRequest, serial: string, canWait: boolean): Promise<CertificateRecord>
+  /** A certificate for a new request that follows this one: it replaces it at the CA (RFC 9773 §5). @throws ProblemError */
+  succeed(request: IssueRequest, predecessor: Kept, canWait: boolean): Promise<CertificateRecord>
   /** Goes on with what a crash left behind. @throws ProblemError */
   resume(request: IssueRequest, replacedSerial?: string): Promise<CertificateRecord>
   /** Until when the issuer is left alone, because it is away; in the past when it is not. */
@@ -93,6 +95,12 @@ export function createIssuance(parts: IssuanceParts): Issuance {
     return await once(request, 'renewal', () =>
       obtain(request, { occasion: 'renewal', kept, canWait, replacedSerial: serial }),
     )
+  }
+
+  async function succeed(request: IssueRequest, predecessor: Kept, canWait: boolean): Promise<CertificateRecord> {
+    const kept = await finder.find(request)
+    if (kept?.fresh === true) return await answerKept(request, kept)
+    return await once(request, 'asked', () => obtain(request, { occasion: 'asked', kept: predecessor, canWait }))
   }
 
   async function resume(request: IssueRequest, replacedSerial?: string): Promise<CertificateRecord> {
@@ -221,6 +229,7 @@ export function createIssuance(parts: IssuanceParts): Issuance {
   return {
     issue,
     renew,
+    succeed,
     resume,
     findKept: finder.find,
     trustedNowMs: finder.trustedNowMs,

@@ -28,6 +28,13 @@ export type RenewalParts = {
   readonly context: PluginContext
   /** Today's configuration decides again. @throws ProblemError when the block does not cover it any more */
   requestOf(stored: StoredRequest): IssueRequest
+  /**
+   * Who keeps the key makes the request that follows: with a new key. `replaced`: the entry is of no use any more;
+   * undefined: the same request is made again.
+   */
+  successorOf?(entry: RegisterEntry): Promise<IssueRequest | 'replaced' | undefined>
+  /** The certificate of this entry has a successor. */
+  succeeded?(entry: RegisterEntry): void
   /** Nobody may go on with this order: what it left outside is undone. */
   abandon(need: Need): Promise<void>
   tell(event: IssuanceEvent): void
@@ -207,7 +214,14 @@ export function createRenewals(parts: RenewalParts): Renewals {
     const common = { names: entry.names, block: entry.block, remoteAddress: entry.remoteAddress }
     try {
       const urgent = plan.asked === true || isUrgent(entry, nowMs)
-      const { chain, source } = await issuance.renew(request, entry.serial, !urgent)
+      const successor = await parts.successorOf?.(entry)
+      if (successor === 'replaced') return await register.savePlan(entry.id, undefined, undefined)
+      const kept = successor === undefined ? undefined : await issuance.findKept(request)
+      const { chain, source } =
+        successor === undefined || kept === undefined
+          ? await issuance.renew(request, entry.serial, !urgent)
+          : await issuance.succeed(successor, kept, !urgent)
+      if (successor !== undefined) parts.succeeded?.(entry)
       const { serial, notAfterMs } = chain.leaf
       if (serial === entry.serial) {
         // What was running for the same need was met by the certificate that is to be replaced.

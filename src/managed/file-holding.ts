@@ -1,0 +1,220 @@
+import type { KeyObject } from 'node:crypto'
+import { createHash, createPublicKey } from 'node:crypto'
+import { readFile, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { identifiersOf } from '../config/certificate-options.ts'
+import type { CertificateSection } from '../config/config.ts'
+import { ensureDirectory, writeDurably } from '../durable-file.ts'
+import type { PluginContext } from '../plugin-api.ts'
+import type { Chain } from '../x509/chain.ts'
+import { parseCsrPem } from '../x509/csr.ts'
+import { formatPem } from '../x509/pem.ts'
+import { generatePrivateKey, keyTypeOf, parsePrivateKey, privateKeyPem } from '../x509/private-key.ts'
+import { proveChain } from './chain-proof.ts'
+import type { HeldRequest, Holding } from './holding.ts'
+import { type CertificateMemory, type InstalledFile, type MadeRequest, readMemory, writeMemory } from './memory.ts'
+import { type MakePkcs12, type OutputFile, outputFiles, outputPaths, sha256Of } from './output-files.ts'
+import { findOwner } from './owner.ts'
+import { type Placed, placeFiles } from './placement.ts'
+import { changesBetween, type Wish } from './wish.ts'
+
+export type FileHoldingParts = {
+  /** Where we keep what is not installed: the next key, and what we remember. */
+  readonly folder: string
+  readonly wish: Wish
+  readonly context: PluginContext
+  readonly makePkcs12: MakePkcs12
+  /** Runs `check`; throws when what was installed is not right. */
+  check(chain: Chain): Promise<void>
+}
+
+const nextKeyFile = 'next.key.pem'
+
+/** Keys and certificates in files of this machine. */
+export function createFileHolding({ values }: CertificateSection, parts: FileHoldingParts): Holding {
+  const { folder, wish, context } = parts
+  const nextKeyPath = join(folder, nextKeyFile)
+  const held = (made: MadeRequest): HeldRequest => ({
+    postedBytes: Buffer.from(made.csrPem, 'latin1'),
+    changes: changesBetween(made.wish, wish),
+  })
+
+  /** The key that is in use, found by the request it was certified with. */
+  async function findInstalledKey({ current }: CertificateMemory): Promise<KeyObject | undefined> {
+    if (current === undefined) return undefined
+    const { publicKeyHash } = parseCsrPem(current.csrPem)
+    for (const { path } of current.files.filter(({ holdsKey }) => holdsKey)) {
+      const key = await readKey(path)
+      if (key !== undefined && publicKeyHashOf(key) === publicKeyHash) return key
+    }
+    return undefined
+  }
+
+  async function keyForNext(memory: CertificateMemory): Promise<{ key: KeyObject; isNew: boolean }> {
+    const installed = values['reuse-key'] ? ((await findInstalledKey(memory)) ?? (await readGivenKey())) : undefined
+    const isFitting = installed !== undefined && keyTypeOf(installed) === values['key-type']
+    return isFitting
+      ? { key: installed, isNew: false }
+      : { key: await generatePrivateKey(values['key-type']), isNew: true }
+  }
+
+  /** With reuse-key, a key that somebody put there before us is the one to use. */
+  async function readGivenKey(): Promise<KeyObject | undefined> {
+    return values.key === undefined ? undefined : await readKey(values.key)
+  }
+
+  async function begin(): Promise<HeldRequest> {
+    const { buildCsrDer } = await import('../x509/csr-builder.ts')
+    const memory = await readMemory(folder)
+    const { key, isNew } = await keyForNext(memory)
+    const csrDer = buildCsrDer({
+      key,
+      identifiers: identifiersOf(values),
+      keyUsage: values['key-usage'].flat(),
+      mustStaple: values['must-staple'],
+      ...(values.subject === undefined ? {} : { subject: values.subject }),
+      ...(values.digest === undefined ? {} : { digest: values.digest }),
+    })
+    await ensureDirectory(folder)
+    if (isNew) await writeSecret(nextKeyPath, privateKeyPem(key))
+    else await rm(nextKeyPath, { force: true })
+    const next = { csrPem: formatPem('CERTIFICATE REQUEST', csrDer), wish }
+    await writeMemory(folder, { ...memory, next })
+    return held(next)
+  }
+
+  /** The key of the next request, or of the current one. */
+  async function keyOf(memory: CertificateMemory, made: MadeRequest): Promise<KeyObject> {
+    const { publicKeyHash } = parseCsrPem(made.csrPem)
+    const candidates = [await readKey(nextKeyPath), await findInstalledKey(memory), await readGivenKey()]
+    const key = candidates.find((candidate) => candidate !== undefined && publicKeyHashOf(candidate) === publicKeyHash)
+    if (key === undefined) throw new KeyLostError()
+    return key
+  }
+
+  async function install(chain: Chain, occasion: 'next' | 'again'): Promise<void> {
+    const memory = await readMemory(folder)
+    const made = occasion === 'next' ? memory.next : memory.current
+    if (made === undefined) throw new Error('there is no request to install a certificate for')
+    const csr = parseCsrPem(made.csrPem)
+    proveChain(chain, { need: csr, nowMs: context.clock.nowMs(), ...(await readRoots()) })
+    const keyPem = privateKeyPem(await keyOf(memory, made))
+    try {
+      const files = await outputFiles(values, chain, keyPem, parts.makePkcs12)
+      const placed = await place(files, chain)
+      await checkOrUndo(placed, chain)
+      const current = { ...made, wish: occasion === 'next' ? wish : made.wish, serial: chain.leaf.serial }
+      const { next, trouble: _, ...rest } = memory
+      await writeMemory(folder, {
+        ...rest,
+        ...(occasion === 'again' && next !== undefined ? { next } : {}),
+        current: { ...current, files: files.map(noteOf) },
+        hookDue: { failures: 0, retryAtMs: 0 },
+      })
+      if (occasion === 'next') await rm(nextKeyPath, { force: true })
+    } finally {
+      keyPem.fill(0)
+    }
+  }
+
+  async function place(files: readonly OutputFile[], chain: Chain): Promise<Placed> {
+    const owner = values.owner === undefined ? undefined : await findOwner(values.owner)
+    const version = `${context.clock.nowMs()}-${chain.leaf.serial.toLowerCase()}`
+    return await placeFiles(files, { directory: values.directory, owner }, version)
+  }
+
+  async function checkOrUndo(placed: Placed, chain: Chain): Promise<void> {
+    try {
+      await parts.check(chain)
+    } catch (error) {
+      await placed.undo()
+      throw error
+    }
+  }
+
+  async function readRoots(): Promise<{ rootsPem?: string }> {
+    const file = values['ca-file']
+    return file === undefined ? {} : { rootsPem: await readFile(file, 'utf8') }
+  }
+
+  async function findDamage() {
+    const memory = await readMemory(folder)
+    const { current } = memory
+    if (current === undefined) return undefined
+    const reason = await findDifference(current.files)
+    if (reason === undefined) return undefined
+    return { reason, keyIsLost: (await findInstalledKey(memory)) === undefined }
+  }
+
+  async function findDifference(files: readonly InstalledFile[]): Promise<string | undefined> {
+    const known = new Map(files.map((file) => [file.path, file]))
+    for (const path of outputPaths(values)) {
+      const content = await readFile(path).catch(() => undefined)
+      if (content === undefined) return `${path} is missing`
+      const file = known.get(path)
+      if (file === undefined) return `${path} is to be written, too`
+      const isSame = sha256Of(content) === file.sha256
+      if (file.holdsKey || path === values.pkcs12) content.fill(0)
+      if (!isSame) return `${path} was changed by somebody else`
+      const mode = file.holdsKey || path === values.pkcs12 ? values['key-mode'] : values.mode
+      if (((await stat(path)).mode & 0o777) !== mode) return `${path} has another mode`
+    }
+    return undefined
+  }
+
+  return {
+    async next() {
+      const { next } = await readMemory(folder)
+      return next === undefined ? undefined : held(next)
+    },
+    async current() {
+      const { current } = await readMemory(folder)
+      return current === undefined ? undefined : { ...held(current), serial: current.serial }
+    },
+    begin,
+    async discard() {
+      const { next: _, ...rest } = await readMemory(folder)
+      await writeMemory(folder, rest)
+      await rm(nextKeyPath, { force: true })
+    },
+    install,
+    findDamage,
+  }
+}
+
+/** The key of a request is nowhere any more: what was issued for it is of no use. */
+export class KeyLostError extends Error {
+  override readonly name = 'KeyLostError'
+  constructor() {
+    super('the private key of the request is gone; another is made')
+  }
+}
+
+async function readKey(path: string): Promise<KeyObject | undefined> {
+  const content = await readFile(path).catch(() => undefined)
+  if (content === undefined) return undefined
+  try {
+    return parsePrivateKey(content)
+  } catch {
+    return undefined
+  } finally {
+    content.fill(0)
+  }
+}
+
+async function writeSecret(path: string, content: Buffer): Promise<void> {
+  try {
+    await writeDurably(path, content)
+  } finally {
+    content.fill(0)
+  }
+}
+
+function publicKeyHashOf(key: KeyObject): string {
+  const spkiDer = createPublicKey(key).export({ type: 'spki', format: 'der' })
+  return createHash('sha256').update(spkiDer).digest('hex')
+}
+
+function noteOf({ path, content, holdsKey }: OutputFile): InstalledFile {
+  return { path, sha256: sha256Of(content), holdsKey }
+}
