@@ -4,6 +4,7 @@ import type { Config } from './config/config.ts'
 import { createDnsApiDoor } from './dns-api/dns-api-door.ts'
 import { createHousekeeping } from './housekeeping.ts'
 import { openListener } from './http/listener.ts'
+import { createPathDoors } from './http/paths.ts'
 import { type Installation, type InstallationParts, openInstallation } from './installation.ts'
 import { createAbandonment } from './issuance/abandonment.ts'
 import { createIssuance, type Issuance } from './issuance/issue.ts'
@@ -11,7 +12,9 @@ import type { Outages } from './issuance/records.ts'
 import { createRenewals } from './issuance/renewals.ts'
 import { createListenerSet } from './listener-set.ts'
 import { releaseDeadHolders } from './order-holder.ts'
+import { boxPath, createPickUpDoor } from './pick-up/pick-up-door.ts'
 import type { IssuanceEvent, PluginContext } from './plugin-api.ts'
+import { authenticate } from './policy/authorize.ts'
 import { isAlive } from './process-id.ts'
 import type { ResponderAddresses } from './responder-addresses.ts'
 import { createResponders } from './responders.ts'
@@ -71,7 +74,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     }),
     tell,
   })
-  const door = createSignDoor({
+  const signDoor = createSignDoor({
     rules: () => runtime.rules,
     issuance,
     clock,
@@ -80,6 +83,15 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     tell,
     sideRoutes: [createAgentScript(agentFolder)],
   })
+  const pickUpDoor = createPickUpDoor({
+    rules: () => runtime.pickUpRules,
+    boxes: state.boxes,
+    identify: async (head, { blocks }) => authenticate({ ...head, bodyBytes: new Uint8Array() }, blocks),
+    clock,
+    log: parts.log,
+    makeRequestId: installation.makeId,
+  })
+  const door = createPathDoors({ path: '/sign', door: signDoor }, [{ path: boxPath, door: pickUpDoor }])
   const mgmt = createListenerSet((address) => openListener(address, door, mgmtLimits), parts.log)
   const dnsApiDoor = createDnsApiDoor({
     rules: () => runtime.dnsApiRules,

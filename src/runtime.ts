@@ -4,6 +4,7 @@ import type { Chosen, Config } from './config/config.ts'
 import type { DnsApiRules } from './dns-api/dns-api-door.ts'
 import type { IssueRequest, Means } from './issuance/issue.ts'
 import type { StoredRequest } from './issuance/renewals.ts'
+import type { PickUpRules } from './pick-up/pick-up-door.ts'
 import type {
   CertificateStorage,
   ChallengeSolver,
@@ -37,6 +38,7 @@ import { parseCsrPem } from './x509/csr.ts'
 export interface Runtime extends AsyncDisposable {
   readonly config: Config
   readonly rules: SignRules
+  readonly pickUpRules: PickUpRules
   readonly issuers: ReadonlyMap<string, Issuer>
   readonly solvers: ReadonlyMap<string, ChallengeSolver>
   readonly storages: ReadonlyMap<string, CertificateStorage>
@@ -116,6 +118,7 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
       blocks,
       meansOf: means,
     },
+    pickUpRules: { trustedProxies, blocks, boxBlocks: new Map() },
     mgmtListeners: config.mgmt.listener,
     responderAddresses: responderAddressesOf(solvers.values()),
     responderRelays: responderRelaysOf(solvers.values()),

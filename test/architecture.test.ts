@@ -40,6 +40,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   state: ['acme', 'x509', 'plugin-api', 'issuance', 'durable-file'],
   http: ['plugin-api', 'plugins/address-range'],
   sign: ['acme', 'x509', 'plugin-api', 'policy', 'issuance', 'http', 'plugins/address-range'],
+  'pick-up': ['plugin-api', 'policy', 'http', 'plugins/address-range', 'state/boxes'],
   'dns-api': [
     'acme',
     'plugin-api',
@@ -89,6 +90,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'policy',
     'issuance',
     'sign',
+    'pick-up',
     'dns-api',
     'config',
   ],
@@ -96,8 +98,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'audit-log',
     'process-id',
     'plugin-api',
+    'policy',
     'issuance',
     'sign',
+    'pick-up',
     'dns-api',
     'http',
     'responders',
@@ -202,7 +206,11 @@ const homes: readonly { readonly what: RegExp; readonly home: RegExp; readonly n
     name: 'randomness',
   },
   { what: /(?<![.\w])fetch\(|from 'undici'/, home: /^http\/http-client\.ts$/, name: 'the network' },
-  { what: /IncomingMessage|ServerResponse/, home: /^(http|sign|dns-api|responder|acme-server|admin)\//, name: 'HTTP' },
+  {
+    what: /IncomingMessage|ServerResponse/,
+    home: /^(http|sign|pick-up|dns-api|responder|acme-server|admin)\//,
+    name: 'HTTP',
+  },
   { what: /process\.exit\(/, home: /^cli\//, name: 'the end of the process' },
 ]
 

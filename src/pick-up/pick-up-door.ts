@@ -1,0 +1,152 @@
+import { createHash } from 'node:crypto'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { isConfidential } from '../http/confidential.ts'
+import { answerEarly } from '../http/early-answer.ts'
+import { presentedHead } from '../http/presented.ts'
+import type { Caller, Clock, LogFields, Logger, Presented } from '../plugin-api.ts'
+import type { AddressRanges } from '../plugins/address-range.ts'
+import type { Block } from '../policy/block.ts'
+import type { Box, Boxes } from '../state/boxes.ts'
+
+/** What the configuration of the moment says. */
+export type PickUpRules = {
+  readonly trustedProxies: AddressRanges
+  readonly blocks: readonly Block[]
+  /** The auth blocks of boxes, by name. A box that is not in it is its own record's. */
+  readonly boxBlocks: ReadonlyMap<string, string>
+}
+
+export type PickUpParts<Rules extends PickUpRules> = {
+  readonly rules: () => Rules
+  readonly boxes: Pick<Boxes, 'find' | 'findBegun'>
+  readonly identify: Identify<Rules>
+  readonly clock: Clock
+  readonly log: Logger
+  readonly makeRequestId: () => string
+}
+
+type Head = Omit<Presented, 'bodyBytes'>
+
+/** Who asks, by the head alone: the caller, or the answer for one who cannot be known. */
+export type Identify<Rules> = (head: Head, rules: Rules) => Promise<Caller | Refusal>
+
+export type Refusal = {
+  readonly status: number
+  readonly text: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+type Answer = Refusal & { readonly log: LogFields }
+
+/** Where boxes are. */
+export const boxPath = '/box/'
+
+const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
+const notReadySeconds = '60'
+
+/** Can a box be called this? It stands in a path, where it must need no escapes. */
+export function isBoxName(name: string): boolean {
+  return namePattern.test(name)
+}
+
+/**
+ * `GET /box/NAME`: the sealed key, then the chain, as one PEM text. Hosts ask again and again, so it has an ETag. Nobody
+ * learns of a box that is not theirs: a name that is another's and one that does not exist get the same answer.
+ */
+export function createPickUpDoor<Rules extends PickUpRules>(parts: PickUpParts<Rules>): RequestListener {
+  async function answerTo(request: IncomingMessage, head: Head, rules: Rules): Promise<Answer> {
+    if (!isConfidential(request, head.remoteAddress))
+      return refuse(403, 'boxes are handed out only over TLS, or on this machine')
+    if (head.method !== 'GET' && head.method !== 'HEAD')
+      return refuse(405, 'only GET and HEAD are understood here', { allow: 'GET, HEAD' })
+    const caller = await parts.identify(head, rules)
+    if ('status' in caller) return { ...caller, log: { outcome: 'refused', reason: caller.text.trimEnd() } }
+    if (caller.blocks.length === 0) return refuse(403, `no auth block accepts this caller (${head.remoteAddress})`)
+    const [name = ''] = head.path.slice(boxPath.length).split('?', 1)
+    return await hand(name, caller, head, rules)
+  }
+
+  async function hand(name: string, caller: Caller, head: Head, rules: Rules): Promise<Answer> {
+    const box = isBoxName(name) ? await parts.boxes.find(name) : undefined
+    const record = box ?? (isBoxName(name) ? await parts.boxes.findBegun(name) : undefined)
+    const block = rules.boxBlocks.get(name) ?? record?.block
+    if (block === undefined || !caller.blocks.includes(block))
+      return refuse(403, 'there is no box of this name for this caller', {}, { box: shown(name) })
+    if (box === undefined)
+      return refuse(
+        503,
+        `the box ${name} has no certificate yet`,
+        { 'retry-after': notReadySeconds },
+        { box: name, block },
+      )
+    return handOver(box, block, head)
+  }
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const startedMs = parts.clock.nowMs()
+    const requestId = parts.makeRequestId()
+    const rules = parts.rules()
+    const head = presentedHead(request, rules.trustedProxies)
+    let answer: Answer
+    try {
+      answer = await answerTo(request, head, rules)
+    } catch (error) {
+      answer = { ...refuse(503, 'the box cannot be read now', { 'retry-after': notReadySeconds }), log: { error } }
+    }
+    send(request, response, answer, { ...answer.headers, 'x-request-id': requestId })
+    const line = {
+      ...{ requestId, client: head.remoteAddress, status: answer.status, ...answer.log },
+      durationMs: parts.clock.nowMs() - startedMs,
+    }
+    if (answer.status >= 500) parts.log.warn('request', line)
+    // Most of what hosts ask is whether there is anything new.
+    else if (answer.status === 304) parts.log.debug('request', line)
+    else parts.log.info('request', line)
+  }
+
+  return (request, response) => void serve(request, response)
+}
+
+function handOver({ name, sealedKeyPem, chainPem }: Box, block: string, head: Head): Answer {
+  const text = `${sealedKeyPem}${chainPem}`
+  const etag = `"${createHash('sha256').update(text).digest('base64url')}"`
+  const headers = { etag, 'cache-control': 'private, no-cache' }
+  if (isKnown(etag, head.headers.get('if-none-match') ?? []))
+    return { status: 304, text: '', headers, log: { box: name, block, outcome: 'unchanged' } }
+  return { status: 200, text, headers, log: { box: name, block, outcome: 'picked up' } }
+}
+
+/** RFC 9110 §13.1.2: any of the list, compared weakly. */
+function isKnown(etag: string, ifNoneMatch: readonly string[]): boolean {
+  const known = ifNoneMatch.flatMap((value) => value.split(',')).map((value) => value.trim().replace(/^W\//, ''))
+  return known.includes(etag) || known.includes('*')
+}
+
+function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  answer: Answer,
+  headers: Record<string, string>,
+): void {
+  const hasBody = 'transfer-encoding' in request.headers || (request.headers['content-length'] ?? '0') !== '0'
+  if (hasBody) {
+    answerEarly(request, response, answer.status, answer.text, headers)
+    return
+  }
+  const about = { 'content-type': 'text/plain', 'content-length': Buffer.byteLength(answer.text) }
+  response.writeHead(answer.status, answer.status === 304 ? headers : { ...headers, ...about })
+  response.end(answer.text)
+}
+
+function refuse(
+  status: number,
+  reason: string,
+  headers: Readonly<Record<string, string>> = {},
+  log: LogFields = {},
+): Answer {
+  return { status, text: `${reason}\n`, headers, log: { ...log, outcome: 'refused', reason } }
+}
+
+function shown(name: string): string {
+  return name.slice(0, 80)
+}
