@@ -5,6 +5,7 @@ import { createDnsApiDoor } from './dns-api/dns-api-door.ts'
 import { createHousekeeping } from './housekeeping.ts'
 import { openListener } from './http/listener.ts'
 import { createPathDoors } from './http/paths.ts'
+import { createSignatureCheck } from './http/signature-check.ts'
 import { type Installation, type InstallationParts, openInstallation } from './installation.ts'
 import { createAbandonment } from './issuance/abandonment.ts'
 import { createIssuance, type Issuance } from './issuance/issue.ts'
@@ -20,7 +21,9 @@ import type { ResponderAddresses } from './responder-addresses.ts'
 import { createResponders } from './responders.ts'
 import { createRuntime, type Runtime } from './runtime.ts'
 import { createAgentScript } from './sign/agent-script.ts'
+import { createLegacyUses } from './sign/legacy-uses.ts'
 import { createSignDoor } from './sign/sign-door.ts'
+import { createSignatureMemory } from './signature-memory.ts'
 
 /** The running server. Disposing of it stops it: what is in flight finishes, within a bound. */
 export interface Daemon extends AsyncDisposable {
@@ -77,6 +80,8 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   const signDoor = createSignDoor({
     rules: () => runtime.rules,
     issuance,
+    checkSignature: createSignatureCheck({ memory: createSignatureMemory(state), clock }),
+    legacyUses: createLegacyUses(clock, parts.log),
     clock,
     log: parts.log,
     makeRequestId: installation.makeId,

@@ -23,6 +23,7 @@ export async function createHousekeeping(
   async function keepHouse(): Promise<void> {
     const nowMs = clock.nowMs()
     await state.servers.note(holder, startedAtMs, nowMs)
+    await state.nonces.removeExpired(nowMs)
     if (minutes++ % tidyEveryMinutes !== 0) return
     await state.answers.removeExpired(nowMs)
     await state.stories.removeOlder(nowMs - storiesKeptMs)
@@ -31,6 +32,7 @@ export async function createHousekeeping(
     await state.register.wakeOversleepers(nowMs)
     await state.rates.removeFull(nowMs)
     await state.servers.removeUnseen(nowMs - dayMs)
+    await state.enrolments.removeExpiredTokens(nowMs)
   }
 
   const quietly = () =>

@@ -13,6 +13,7 @@ import type { ResponderZone } from './acme/responder-zone.ts'
 import type { HttpClient, PluginContext } from './plugin-context.ts'
 import type { IssuanceEvent } from './plugin-event.ts'
 import type { Options, OptionValues } from './plugin-option.ts'
+import type { SignedBy, SigningKey } from './signature/signing-key.ts'
 import type { Csr } from './x509/csr.ts'
 
 export type { AnswerRecord } from './acme/answer-record.ts'
@@ -27,11 +28,12 @@ export type { ResponderZone } from './acme/responder-zone.ts'
 export type { Clock, HttpClient, HttpReply, HttpRequest, LogFields, Logger, PluginContext } from './plugin-context.ts'
 export type { IssuanceEvent } from './plugin-event.ts'
 export type { Option, Options, OptionValues } from './plugin-option.ts'
+export type { SignedBy, SigningKey } from './signature/signing-key.ts'
 export type { Csr } from './x509/csr.ts'
 
 // 1. who is asking --------------------------------------------------------------------------------
 
-/** A request as a door received it: nothing in it is trusted yet. */
+/** A request as a door received it: nothing in it is trusted yet but what says so. */
 export type Presented = {
   /** The peer's address; behind a `trusted-proxy`, the address that the proxy vouches for. */
   readonly remoteAddress: string
@@ -40,6 +42,10 @@ export type Presented = {
   /** Lower-case names, values as sent: a name can come more than once. */
   readonly headers: ReadonlyMap<string, readonly string[]>
   readonly bodyBytes: Uint8Array
+  /** Whose signature over the request the door found to hold (RFC 9421). */
+  readonly signedBy?: SignedBy
+  /** Of the certificate whose key the peer proved in the TLS handshake: base64. */
+  readonly clientCertificateSpkiSha256?: string
 }
 
 /**
@@ -50,6 +56,10 @@ export interface Credential {
   holds(presented: Presented): boolean
   /** Says the same without the body, where that is already clear: a stranger's body is then never read. */
   couldHold?(head: Omit<Presented, 'bodyBytes'>): boolean
+  /** It wants a request that one of these keys signed, or one that was enrolled for its block. */
+  readonly signingKeys?: readonly SigningKey[]
+  /** A way in that is kept for old hosts: what to do instead. Its uses are counted and logged. */
+  readonly legacyAdvice?: string
 }
 
 // 2. proving control ------------------------------------------------------------------------------

@@ -2,6 +2,7 @@ import { ProblemError } from './acme/problem.ts'
 import { certificateBlock } from './config/certificate-block.ts'
 import type { Chosen, Config } from './config/config.ts'
 import type { DnsApiRules } from './dns-api/dns-api-door.ts'
+import type { SignatureRules } from './http/signature-check.ts'
 import type { IssueRequest, Means } from './issuance/issue.ts'
 import type { StoredRequest } from './issuance/renewals.ts'
 import type { PickUpRules } from './pick-up/pick-up-door.ts'
@@ -17,12 +18,13 @@ import type {
   PluginKinds,
   PluginSetup,
   ResponderZone,
+  SigningKey,
 } from './plugin-api.ts'
 import { addressRanges } from './plugins/address-range.ts'
 import { createDns01Solver } from './plugins/challenges/dns01.ts'
 import type { Dns01Values } from './plugins/challenges/dns01-options.ts'
 import { stateStorage } from './plugins/storages/state.ts'
-import { authorize } from './policy/authorize.ts'
+import { authorize, wantsSignature } from './policy/authorize.ts'
 import type { Block } from './policy/block.ts'
 import { coversName } from './policy/name-pattern.ts'
 import {
@@ -116,6 +118,7 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
       maxBodyBytes: config.mgmt['max-size'],
       trustedProxies,
       blocks,
+      signatures: signatureRulesOf(blocks, config.mgmt['public-name']),
       meansOf: means,
     },
     pickUpRules: { trustedProxies, blocks, boxBlocks: new Map() },
@@ -144,6 +147,16 @@ export function createKeyOpener(
     const options = { location: plugin.options.location?.parse(rest.join(':')) }
     return plugin.create(options as never, setupFor('account key', { openAccountKey }))
   }
+}
+
+function signatureRulesOf(blocks: readonly Block[], publicNames: readonly string[]): SignatureRules {
+  const asking = blocks.flatMap(({ credentials }) => credentials.filter(wantsSignature))
+  const keysById = new Map<string, SigningKey[]>()
+  for (const signingKey of asking.flatMap(({ signingKeys }) => signingKeys ?? [])) {
+    const ids = signingKey.key.type === 'secret' ? [signingKey.keyId] : [signingKey.keyId, signingKey.thumbprint]
+    for (const id of new Set(ids)) keysById.set(id, [...(keysById.get(id) ?? []), signingKey])
+  }
+  return { wanted: asking.length > 0, keysById, publicNames }
 }
 
 function asSolver(chosen: Chosen<'solver' | 'dns'>, part: PluginKinds['solver' | 'dns']): ChallengeSolver {

@@ -14,7 +14,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'plugin-option': [],
   'plugin-context': [],
   'plugin-event': [],
-  'plugin-api': ['plugin-option', 'plugin-context', 'plugin-event', 'acme', 'x509', 'jws'],
+  signature: [],
+  'plugin-api': ['signature', 'plugin-option', 'plugin-context', 'plugin-event', 'acme', 'x509', 'jws'],
   'process-id': [],
   'durable-file': ['process-id'],
   turns: [],
@@ -24,6 +25,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   dns: ['acme'],
   'self-check': ['acme', 'dns', 'x509', 'plugin-api'],
   plugins: [
+    'signature',
     'self-check',
     'dns',
     'acme',
@@ -38,9 +40,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   policy: ['acme', 'x509', 'plugin-api'],
   issuance: ['acme', 'x509', 'plugin-api', 'policy'],
   state: ['acme', 'x509', 'plugin-api', 'issuance', 'durable-file'],
-  http: ['plugin-api', 'plugins/address-range'],
-  sign: ['acme', 'x509', 'plugin-api', 'policy', 'issuance', 'http', 'plugins/address-range'],
   'pick-up': ['plugin-api', 'policy', 'http', 'plugins/address-range', 'state/boxes'],
+  http: ['signature', 'plugin-api', 'plugins/address-range'],
+  'signature-memory': ['signature', 'http', 'state'],
+  sign: ['signature', 'acme', 'x509', 'plugin-api', 'policy', 'issuance', 'http', 'plugins/address-range'],
   'dns-api': [
     'acme',
     'plugin-api',
@@ -82,6 +85,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'listener-set': ['plugin-api', 'http'],
   'systemd-notify': ['plugin-api'],
   runtime: [
+    'http',
     'responder-addresses',
     'acme',
     'x509',
@@ -112,6 +116,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'housekeeping',
     'installation',
     'runtime',
+    'signature-memory',
   ],
   cli: [
     'process-id',

@@ -69,7 +69,7 @@ domain=*.test.example.org
 
 [auth "mail-secure"]
 ip=198.51.100.21
-key=AAAAB3NzaC1yc2EAAAADAQABAAABAQDc3vh70dvfJ1NyHLxIdaRP2t3qJhRs0Z+gs2WwCBvGbKuXr6WjqjlQpbHRADMSFVc9XVQSqnk4rmlg16t+3UMGCEmP1RpbJW2IHLTh0W8xabP9diSLhdBISxffrulN
+key=AAAAB3NzaC1yc2EAAAADAQABAAABAQDc3vh70dvfJ1NyHLxIdaRP2t3qJhRs0Z+gs2WwCBvGbKuXr6WjqjlQpbHRADMSFVc9XVQSqnk4rmlg16t+3UMGCEmP1RpbJW2IHLTh0W8xabP9diSLhdBISxffrulNf1EFBvUaYblNa8svXhqGIh2IU7tz0ES0OeF+Fjj9B/ANWxljp0ntU/ni4/i/Z2iEjAujhyn+TK1dlyGQaUn8C6bxom5LTlHOZcuIgQq2z7ebRAZESdSrp1I/u5tbu9HHa6RWov+xTg9HAsar4WWiNYwEjQmD5AnSdajg2Zv7VUbWM/BklqJ3Ytpkl5SDpGtVOBJZnImGsBcyGjN8FT6+oDB7
 domain=mail.example.org
 `)
   assert.deepEqual(config.mgmt.listener, ['192.0.2.13:1313'])

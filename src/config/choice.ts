@@ -70,8 +70,9 @@ export function chooseCredentials(
     if (entries.length === 0) return []
     const options = readOptions({ ...section, entries }, plugin.options, reader)
     checkOptions(plugin, options, section.origin, reader.findings)
-    // `all = no` says nothing, so it is no condition either.
+    // `all = no` and `enroll = no` say nothing, so they are no condition either.
     if (plugin.name === 'all' && options.all !== true) return []
+    if (entries.every(({ key }) => key === 'enroll') && options.enroll !== true) return []
     return [{ name: plugin.name, plugin, options, origin: section.origin }]
   })
 }

@@ -1,6 +1,13 @@
 import type { Option, OptionValues } from '../plugin-api.ts'
 import { parseAddressRange } from '../plugins/address-range.ts'
-import { parseCount, parseListener, parseSize, parseTcpListener, parseYesNo } from '../plugins/option-values.ts'
+import {
+  parseCount,
+  parseListener,
+  parsePublicName,
+  parseSize,
+  parseTcpListener,
+  parseYesNo,
+} from '../plugins/option-values.ts'
 import { parseNamePattern } from '../policy/name-pattern.ts'
 
 /** Sections that no plugin owns. The types of the values and the configuration reference both come from here. */
@@ -16,6 +23,13 @@ export const mgmtOptions = {
     parse: parseListener,
   },
   'max-size': { meaning: 'the largest request that is read', type: 'size', default: '4096', parse: parseSize },
+  'public-name': {
+    meaning:
+      'names that hosts call this server by (host or host:port): signed requests must be for one of them (default: for whatever the Host header says)',
+    type: 'name',
+    list: true,
+    parse: parsePublicName,
+  },
   'trusted-proxy': {
     meaning: 'reverse proxies whose X-Forwarded-For is believed, one hop each',
     type: 'address or range',

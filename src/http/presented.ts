@@ -1,5 +1,7 @@
+import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { isIP } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import type { Presented } from '../plugin-api.ts'
 import { type AddressRanges, plainAddress } from '../plugins/address-range.ts'
 
@@ -18,7 +20,27 @@ export function presentedHead(request: IncomingMessage, trustedProxies: AddressR
     headers.get('x-forwarded-for') ?? [],
     trustedProxies,
   )
-  return { remoteAddress, method: request.method ?? '', path: request.url ?? '', headers }
+  const head = { remoteAddress, method: request.method ?? '', path: request.url ?? '', headers }
+  const pin = request.socket instanceof TLSSocket ? clientPinOf(request.socket) : undefined
+  return pin === undefined ? head : { ...head, clientCertificateSpkiSha256: pin }
+}
+
+/** Asked once a connection. */
+const clientPins = new WeakMap<TLSSocket, string | undefined>()
+
+/**
+ * Of the peer's certificate. TLS proves that the peer has its key, whoever signed the certificate (RFC 8446 §4.4.3,
+ * RFC 5246 §7.4.8), and a resumed session is the same peer's.
+ */
+function clientPinOf(socket: TLSSocket): string | undefined {
+  if (clientPins.has(socket)) return clientPins.get(socket)
+  const certificate = socket.getPeerX509Certificate()
+  const pin =
+    certificate === undefined
+      ? undefined
+      : hash('sha256', certificate.publicKey.export({ type: 'spki', format: 'der' }), 'base64')
+  clientPins.set(socket, pin)
+  return pin
 }
 
 /**

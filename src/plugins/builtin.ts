@@ -1,5 +1,6 @@
 import type { AnyPlugin } from '../plugin-api.ts'
 import { allCredential } from './auth/all.ts'
+import { clientCertificateCredential } from './auth/client-certificate.ts'
 import { hmacCredential } from './auth/hmac.ts'
 import { ipCredential } from './auth/ip.ts'
 import { passwordCredential } from './auth/password.ts'
@@ -28,6 +29,7 @@ export const builtinPlugins: readonly AnyPlugin[] = [
   ipCredential,
   hmacCredential,
   publicKeyCredential,
+  clientCertificateCredential,
   passwordCredential,
   allCredential,
   http01Solver,

@@ -1,3 +1,5 @@
+import { parseAuthority } from '../signature/authority.ts'
+
 /** Readers for option values that several plugins and sections share. Each throws a sentence for the operator. */
 
 export function parseYesNo(text: string): boolean {
@@ -60,4 +62,12 @@ export function parseListener(text: string): string {
   if (text.startsWith('/')) throw new Error(`a unix socket is written unix:${text}`)
   if (/^unix:\/.{1,106}$/.test(text) || /^fd:\d{1,4}$/.test(text)) return text
   return parseTcpListener(text)
+}
+
+/** `hub.example`, `hub.example:1313`, `[2001:db8::1]:1313`: in lower case, without a default port. */
+export function parsePublicName(text: string): string {
+  const authority = parseAuthority(text)
+  if (authority === undefined)
+    throw new Error(`${JSON.stringify(text)} is no name of a server; write hub.example or hub.example:1313`)
+  return authority
 }

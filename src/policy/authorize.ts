@@ -19,6 +19,19 @@ export function couldAuthenticate(head: Omit<Presented, 'bodyBytes'>, blocks: re
   return blocks.some((block) => holds(block, (credential) => credential.couldHold?.(head) ?? true))
 }
 
+/** Is a signature all that could be missing for some block to accept this caller? */
+export function couldAuthenticateSigned(head: Omit<Presented, 'bodyBytes'>, blocks: readonly Block[]): boolean {
+  return blocks.some(
+    (block) =>
+      block.credentials.some(wantsSignature) &&
+      holds(block, (credential) => wantsSignature(credential) || (credential.couldHold?.(head) ?? true)),
+  )
+}
+
+export function wantsSignature({ signingKeys }: Credential): boolean {
+  return signingKeys !== undefined
+}
+
 /** A block without a condition is no open door: it accepts nobody. */
 function holds(block: Block, ask: (credential: Credential) => boolean): boolean {
   return block.credentials.length > 0 && block.credentials.every(ask)

@@ -3,13 +3,28 @@ import { asProblemError, type ProblemError } from '../acme/problem.ts'
 import { readBody } from '../http/body.ts'
 import { answerEarly, isWaitingForContinue } from '../http/early-answer.ts'
 import { presentedHead } from '../http/presented.ts'
+import {
+  type SignatureCheck,
+  type SignatureRefusal,
+  type SignatureRules,
+  unsigned,
+  type VerifiedHead,
+} from '../http/signature-check.ts'
 import type { Issuance, Means } from '../issuance/issue.ts'
 import type { Clock, Grant, IssuanceEvent, LogFields, Logger, Presented } from '../plugin-api.ts'
 import type { AddressRanges } from '../plugins/address-range.ts'
-import { authenticate, authorize, couldAuthenticate, type Refusal } from '../policy/authorize.ts'
+import {
+  authenticate,
+  authorize,
+  couldAuthenticate,
+  couldAuthenticateSigned,
+  type Refusal,
+} from '../policy/authorize.ts'
 import type { Block } from '../policy/block.ts'
+import { isSigned } from '../signature/request-signature.ts'
 import { type Csr, UnreadableCsrError } from '../x509/csr.ts'
 import { createCsrCache } from './csr-cache.ts'
+import type { LegacyUses } from './legacy-uses.ts'
 import { signStatusOf } from './sign-status.ts'
 
 /** What the configuration of the moment says; asked for once a request, so a reload never changes one in flight. */
@@ -17,6 +32,7 @@ export type SignRules = {
   readonly maxBodyBytes: number
   readonly trustedProxies: AddressRanges
   readonly blocks: readonly Block[]
+  readonly signatures: SignatureRules
   meansOf(grant: Grant): Means
 }
 
@@ -26,6 +42,8 @@ export type SideRoute = (request: IncomingMessage, response: ServerResponse) => 
 export type SignParts = {
   readonly rules: () => SignRules
   readonly issuance: Issuance
+  readonly checkSignature: SignatureCheck
+  readonly legacyUses: LegacyUses
   readonly clock: Clock
   readonly log: Logger
   readonly makeRequestId: () => string
@@ -38,7 +56,7 @@ export type SignParts = {
 type Answer = {
   readonly status: number
   readonly text: string | Buffer
-  readonly headers?: Record<string, string>
+  readonly headers?: Readonly<Record<string, string>>
   readonly log: LogFields
 }
 
@@ -70,7 +88,10 @@ export function createSignDoor(parts: SignParts): RequestListener {
     const head = presentedHead(request, rules.trustedProxies)
     let answer: Answer
     try {
-      answer = refuseHead(head, rules) ?? (await answerBody(request, response, head, rules))
+      answer =
+        rules.signatures.wanted && isSigned(head)
+          ? await answerSigned(request, response, head, rules)
+          : (refuseHead(head, rules) ?? (await answerBody(request, response, head, rules)))
     } catch (error) {
       if (response.destroyed || response.socket?.destroyed === true) {
         parts.log.info('request', { requestId, client: head.remoteAddress, outcome: 'client went away' })
@@ -92,10 +113,30 @@ export function createSignDoor(parts: SignParts): RequestListener {
     else parts.log.info('request', line)
   }
 
+  /** A signature that does not hold refuses the request, whatever else would speak for the caller. */
+  async function answerSigned(
+    request: IncomingMessage,
+    response: ServerResponse,
+    head: Omit<Presented, 'bodyBytes'>,
+    rules: SignRules,
+  ): Promise<Answer> {
+    const verified = await parts.checkSignature(head, rules.signatures)
+    if ('refused' in verified) return signatureRefusal(verified.refused)
+    const answer =
+      refuseHead(verified.head, rules) ?? (await answerBody(request, response, verified.head, rules, verified))
+    return { ...answer, log: { keyId: verified.head.signedBy.keyId, ...answer.log } }
+  }
+
   /** Everything that is clear before the body: who cannot be let in, or sends what cannot be taken, is not read. */
   function refuseHead(head: Omit<Presented, 'bodyBytes'>, rules: SignRules): Answer | undefined {
-    if (!couldAuthenticate(head, rules.blocks))
-      return refusal(403, `no auth block accepts this caller (${head.remoteAddress})`)
+    if (!couldAuthenticate(head, rules.blocks)) {
+      const isUnsigned = rules.signatures.wanted && head.signedBy === undefined
+      return isUnsigned && couldAuthenticateSigned(head, rules.blocks)
+        ? signatureRefusal(
+            unsigned(head, 'this request must be signed (RFC 9421); docs/request-signatures.md has the lines'),
+          )
+        : refusal(403, `no auth block accepts this caller (${head.remoteAddress})`)
+    }
     const length = head.headers.get('content-length')?.[0]
     const encodings = head.headers.get('content-encoding') ?? []
     if (encodings.some((encoding) => encoding.toLowerCase() !== 'identity'))
@@ -111,18 +152,22 @@ export function createSignDoor(parts: SignParts): RequestListener {
     response: ServerResponse,
     head: Omit<Presented, 'bodyBytes'>,
     rules: SignRules,
+    verified?: VerifiedHead,
   ): Promise<Answer> {
     if (isWaitingForContinue(request)) response.writeContinue()
     const bodyBytes = await readBody(request, rules.maxBodyBytes)
     if (bodyBytes === undefined) return tooLarge(rules)
     if (!head.headers.has('content-length'))
       return refusal(411, 'the request must say its Content-Length; chunks are not taken')
+    const refused = await verified?.admit(bodyBytes)
+    if (refused !== undefined) return signatureRefusal(refused)
     const caller = authenticate({ ...head, bodyBytes }, rules.blocks)
     if (caller.blocks.length === 0)
       return rejected(head, [], 'no auth block accepts this caller; is the Authentication header right?')
     const csr = parseCsr(bodyBytes)
     const decision = authorize(caller, csr, rules.blocks)
     if (!decision.allowed) return rejected(head, namesOf(csr), describeRefusal(decision.refused))
+    parts.legacyUses.note(decision.grant.block, rules.blocks)
     return await issue(decision.grant, bodyBytes, rules)
   }
 
@@ -177,6 +222,10 @@ function send(response: ServerResponse, answer: Answer, headers: Record<string, 
 
 function refusal(status: number, reason: string): Answer {
   return { status, text: `${reason}\n`, log: { outcome: 'refused', reason } }
+}
+
+function signatureRefusal({ status, text, headers, reason }: SignatureRefusal): Answer {
+  return { status, text, headers, log: { outcome: 'refused', reason } }
 }
 
 function tooLarge(rules: SignRules): Answer {

@@ -10,12 +10,15 @@ import { type Boxes, storedBoxes } from './boxes.ts'
 import { certificateRecords } from './certificate-records.ts'
 import { certificateRegister, type StoredRegister } from './certificate-register.ts'
 import { type DnsAccounts, dnsAccounts } from './dns-accounts.ts'
+import { type Enrolments, enrolments } from './enrolments.ts'
+import { migrations } from './migrations.ts'
 import { orderRecords, type StoredOrders } from './order-records.ts'
 import { type OrderStories, orderStories } from './order-stories.ts'
 import { type StoredOutages, storedOutages } from './outages.ts'
 import { rateLedger, type StoredRateLedger } from './rate-ledger.ts'
-import { migrations, type Schema } from './schema.ts'
+import type { Schema } from './schema.ts'
 import { type Servers, storedServers } from './servers.ts'
+import { type SignatureNonces, signatureNonces } from './signature-nonces.ts'
 import { checkSqlite, exclusively, nodeSqliteDialect, openSqlite } from './sqlite-dialect.ts'
 
 /** A bigger database is not read as a whole at every start. */
@@ -34,6 +37,8 @@ export interface State extends AsyncDisposable {
   readonly dnsAccounts: DnsAccounts
   readonly audit: AuditEvents
   readonly boxes: Boxes
+  readonly nonces: SignatureNonces
+  readonly enrolments: Enrolments
 }
 
 /**
@@ -53,7 +58,8 @@ export async function openState(
     const { dialect, quickDialect, alone } = await openDialect(url, onError)
     db = new Kysely<Schema>({ dialect })
     quick = quickDialect === undefined ? db : new Kysely<Schema>({ dialect: quickDialect })
-    const migrator = new Migrator({ db, provider: migrations })
+    // They are sorted by name, and several of one day do not depend on each other.
+    const migrator = new Migrator({ db, provider: migrations, allowUnorderedMigrations: true })
     const { error } = await alone(() => migrator.migrateToLatest())
     if (error !== undefined) throw error
     const state = await stateOver(db, quick, nowMs)
@@ -91,6 +97,8 @@ async function stateOver(db: Kysely<Schema>, quick: Kysely<Schema>, nowMs: () =>
     dnsAccounts: dnsAccounts(db),
     audit: auditEvents(quick),
     boxes: storedBoxes(db, nowMs),
+    nonces: signatureNonces(quick, nowMs),
+    enrolments: enrolments(db),
     async [Symbol.asyncDispose]() {
       for (const opened of new Set([quick, db])) await opened.destroy()
     },

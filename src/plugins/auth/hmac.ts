@@ -30,6 +30,8 @@ export const hmacCredential: Plugin<'credential', typeof options> = {
         return claim.mac.length === expected.length && timingSafeEqual(claim.mac, expected)
       },
       couldHold: ({ headers }) => readClaim(headers)?.digest === digest,
+      legacyAdvice:
+        'sign requests with signing-secret or public-key: they cannot be repeated (docs/request-signatures.md)',
     }
   },
 }

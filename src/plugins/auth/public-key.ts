@@ -1,35 +1,71 @@
-import { createHash } from 'node:crypto'
-import type { Plugin } from '../../plugin-api.ts'
+import { readFileSync } from 'node:fs'
+import type { Plugin, Presented, SigningKey } from '../../plugin-api.ts'
+import { parsePublicKey, parseSecret, thumbprintOf, thumbprintOfSecret } from '../../signature/signing-key.ts'
+import { parseYesNo } from '../option-values.ts'
+
+const maxSecrets = 2
 
 const options = {
   'public-key': {
-    meaning: "the host's public key for signed requests (OpenSSH or PEM, one line)",
+    meaning:
+      "a host's public key for signed requests: an OpenSSH line, PEM in one line, or the path of a file with either",
     type: 'key',
     list: true,
     parse: parseKey,
   },
+  'signing-secret': {
+    meaning:
+      'a shared secret for signed requests (hmac-sha256), 32 octets or more; two are valid at a time, to change it',
+    type: 'text',
+    list: true,
+    secret: true,
+    parse: parseSecret,
+  },
+  'key-id': {
+    meaning: "what signers call the block's keys (default: the block's name); a public key's thumbprint always works",
+    type: 'text',
+    parse: parseKeyId,
+  },
+  enroll: {
+    meaning: 'yes: keys enrolled by "acmems enroll" are keys of this block, too',
+    type: 'yes or no',
+    parse: parseYesNo,
+  },
 } as const
 
 /**
- * `public-key` (and the earliest acmems' `key`). The scheme that first used it was never finished, and request
- * signatures (RFC 9421) are not accepted yet: until they are, such a block lets nobody in, and says so at start.
+ * Signed requests (RFC 9421): any key of the block holds. The door has verified the signature; here only counts whose
+ * it was.
  */
 export const publicKeyCredential: Plugin<'credential', typeof options> = {
   kind: 'credential',
   name: 'public-key',
-  meaning: "the host's key (request signatures are not accepted yet: the block accepts nobody)",
+  meaning: 'signed requests',
   options,
-  async create({ 'public-key': keys }, context) {
-    const fingerprints = keys.map(
-      (key) => `SHA256:${createHash('sha256').update(key, 'base64').digest('base64').replace(/=+$/, '')}`,
-    )
-    context.log.warn('request signatures are not accepted yet, so this block accepts nobody', { fingerprints })
-    return { holds: () => false, couldHold: () => false }
+  check({ 'public-key': keys, 'signing-secret': secrets, 'key-id': keyId, enroll }) {
+    if (secrets.length > maxSecrets) throw new Error(`signing-secret: at most ${maxSecrets} are valid at a time`)
+    if (keyId !== undefined && keys.length + secrets.length === 0 && enroll !== true)
+      throw new Error('key-id names the keys of public-key or signing-secret, and there are none')
+  },
+  async create({ 'public-key': keys, 'signing-secret': secrets, 'key-id': keyId, enroll }, { section }) {
+    const signingKeys: readonly SigningKey[] = [
+      ...keys.map((key) => ({ keyId: keyId ?? section, thumbprint: thumbprintOf(key), key })),
+      ...secrets.map((key) => ({ keyId: keyId ?? section, thumbprint: thumbprintOfSecret(key), key })),
+    ]
+    const thumbprints = new Set(signingKeys.map(({ thumbprint }) => thumbprint))
+    const holds = ({ signedBy }: Pick<Presented, 'signedBy'>) =>
+      signedBy !== undefined &&
+      (thumbprints.has(signedBy.thumbprint) || (enroll === true && signedBy.enrolledFor.includes(section)))
+    return { holds, couldHold: holds, signingKeys }
   },
 }
 
-function parseKey(text: string): string {
-  const base64 = text.split(/\s+/).find((word) => word.startsWith('AAAA')) ?? ''
-  if (!/^AAAA[A-Za-z0-9+/]{40,}={0,2}$/.test(base64)) throw new Error('no OpenSSH public key (like AAAAB3NzaC1yc2E…)')
-  return base64
+function parseKey(text: string) {
+  const isFile = /^[./~]|\.(pub|pem)$/.test(text) && !text.includes('AAAA')
+  return parsePublicKey(isFile ? readFileSync(text, 'utf8') : text)
+}
+
+function parseKeyId(text: string): string {
+  if (!/^[\x20-\x7e]{1,200}$/.test(text)) throw new Error('a key id has 1 to 200 printable ASCII characters')
+  return text
 }
