@@ -12,6 +12,7 @@ import { createIssuance, type Issuance } from './issuance/issue.ts'
 import type { Outages } from './issuance/records.ts'
 import { createRenewals } from './issuance/renewals.ts'
 import { createListenerSet } from './listener-set.ts'
+import { createMgmtListeners } from './mgmt-listeners.ts'
 import { releaseDeadHolders } from './order-holder.ts'
 import { boxPath, createPickUpDoor } from './pick-up/pick-up-door.ts'
 import type { IssuanceEvent, PluginContext } from './plugin-api.ts'
@@ -97,7 +98,12 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     makeRequestId: installation.makeId,
   })
   const door = createPathDoors({ path: '/sign', door: signDoor }, [{ path: boxPath, door: pickUpDoor }])
-  const mgmt = createListenerSet((address) => openListener(address, door, mgmtLimits), parts.log)
+  const mgmt = createMgmtListeners({
+    openAt: (address, tls) => openListener(address, door, mgmtLimits, tls),
+    log: parts.log,
+    nowMs: () => clock.nowMs(),
+    repeat,
+  })
   const dnsApiDoor = createDnsApiDoor({
     rules: () => runtime.dnsApiRules,
     answers: state.answers,
@@ -123,7 +129,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   responders.relayTo(runtime.responderRelays)
   await responders.change(runtime.responderAddresses)
   await dnsApi.change(runtime.dnsApiListeners)
-  await mgmt.change(runtime.mgmtListeners)
+  await mgmt.change(config)
   await prepareIssuers(runtime, state.outages, context)
   stack.use(await createHousekeeping(state, holder, context, repeat))
   renewing = renewals.run()
@@ -133,7 +139,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     try {
       await responders.change(fresh.responderAddresses)
       await dnsApi.change(fresh.dnsApiListeners)
-      await mgmt.change(fresh.mgmtListeners)
+      await mgmt.change(next)
     } catch (error) {
       await responders.change(runtime.responderAddresses)
       await dnsApi.change(runtime.dnsApiListeners)

@@ -6,22 +6,33 @@ export interface ListenerSet {
   readonly listeners: readonly Listener[]
   /** As they were asked for. */
   readonly addresses: readonly string[]
-  /** @throws Error when an address cannot be had; everything is then as before */
-  change(addresses: readonly string[]): Promise<void>
+  /**
+   * @param modeOf how an address listens; where that changed it is opened again, what is connected goes on as it was
+   * @throws Error when an address cannot be had; everything is then as before
+   */
+  change(addresses: readonly string[], modeOf?: (address: string) => ListenerMode): Promise<void>
   close(graceMs: number): Promise<void>
 }
 
-/** @param openAt opens one listener. @throws Error that says why it cannot */
-export function createListenerSet(openAt: (address: string) => Promise<Listener>, log: Logger): ListenerSet {
-  const open = new Map<string, Listener>()
+export type ListenerMode = 'plain' | 'tls' | 'tls that asks for a certificate'
+type ModeOf = (address: string) => ListenerMode
+type Open = { readonly listener: Listener; readonly mode: ListenerMode }
 
-  async function openNew(addresses: readonly string[]): Promise<Map<string, Listener>> {
-    const opened = new Map<string, Listener>()
+/** @param openAt opens one listener. @throws Error that says why it cannot */
+export function createListenerSet(
+  openAt: (address: string, mode: ListenerMode) => Promise<Listener>,
+  log: Logger,
+): ListenerSet {
+  const open = new Map<string, Open>()
+  const openAs = async (address: string, mode: ListenerMode) => ({ listener: await openAt(address, mode), mode })
+
+  async function openNew(addresses: readonly string[], modeOf: ModeOf): Promise<Map<string, Open>> {
+    const opened = new Map<string, Open>()
     const unavailable: unknown[] = []
     for (const address of addresses) {
       if (open.has(address) || opened.has(address)) continue
       try {
-        opened.set(address, await openAt(address))
+        opened.set(address, await openAs(address, modeOf(address)))
       } catch (error) {
         // Defaults name an IPv6 address beside an IPv4 one; a machine without IPv6 is no reason not to start.
         if (!isMissingIpv6(address, error)) {
@@ -36,22 +47,36 @@ export function createListenerSet(openAt: (address: string) => Promise<Listener>
     return opened
   }
 
+  function takeAway(some: readonly [string, Open][]): void {
+    for (const [address] of some) open.delete(address)
+    void closeAll(
+      some.map(([, one]) => one),
+      removedGraceMs,
+    )
+  }
+
   return {
     get listeners() {
-      return [...open.values()]
+      return [...open.values()].map(({ listener }) => listener)
     },
     get addresses() {
       return [...open.keys()]
     },
-    async change(addresses) {
-      const opened = await openNew(addresses)
-      const gone = [...open].filter(([address]) => !addresses.includes(address))
-      for (const [address, listener] of opened) open.set(address, listener)
-      for (const [address] of gone) open.delete(address)
-      void closeAll(
-        gone.map(([, listener]) => listener),
-        removedGraceMs,
+    async change(addresses, modeOf = () => 'plain') {
+      const switched = [...open].filter(
+        ([address, { mode }]) => addresses.includes(address) && modeOf(address) !== mode,
       )
+      // An address is free for the next one as soon as nothing new is accepted there.
+      takeAway(switched)
+      let opened: Map<string, Open>
+      try {
+        opened = await openNew(addresses, modeOf)
+      } catch (error) {
+        for (const [address, { mode }] of switched) open.set(address, await openAs(address, mode))
+        throw error
+      }
+      for (const [address, one] of opened) open.set(address, one)
+      takeAway([...open].filter(([address]) => !addresses.includes(address)))
     },
     async close(graceMs) {
       await closeAll(open.values(), graceMs)
@@ -62,8 +87,8 @@ export function createListenerSet(openAt: (address: string) => Promise<Listener>
 
 const removedGraceMs = 30_000
 
-async function closeAll(listeners: Iterable<Listener>, graceMs: number): Promise<void> {
-  await Promise.all([...listeners].map((listener) => listener.close(graceMs)))
+async function closeAll(some: Iterable<Open>, graceMs: number): Promise<void> {
+  await Promise.all([...some].map(({ listener }) => listener.close(graceMs)))
 }
 
 function isMissingIpv6(address: string, error: unknown): boolean {

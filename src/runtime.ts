@@ -44,7 +44,6 @@ export interface Runtime extends AsyncDisposable {
   readonly issuers: ReadonlyMap<string, Issuer>
   readonly solvers: ReadonlyMap<string, ChallengeSolver>
   readonly storages: ReadonlyMap<string, CertificateStorage>
-  readonly mgmtListeners: readonly string[]
   readonly dnsApiListeners: readonly string[]
   readonly dnsApiRules: DnsApiRules
   readonly responderAddresses: ResponderAddresses
@@ -122,7 +121,6 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
       meansOf: means,
     },
     pickUpRules: { trustedProxies, blocks, boxBlocks: new Map() },
-    mgmtListeners: config.mgmt.listener,
     responderAddresses: responderAddressesOf(solvers.values()),
     responderRelays: responderRelaysOf(solvers.values()),
     responderZones,

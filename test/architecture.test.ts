@@ -83,6 +83,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ],
   clock: ['plugin-api'],
   'listener-set': ['plugin-api', 'http'],
+  'mgmt-listeners': ['http', 'config', 'listener-set'],
   'systemd-notify': ['plugin-api'],
   runtime: [
     'http',
@@ -112,6 +113,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'responder-addresses',
     'config',
     'listener-set',
+    'mgmt-listeners',
     'order-holder',
     'housekeeping',
     'installation',

@@ -81,6 +81,11 @@ export function resolveConfig(
   const originOf = (section: Section, key: string) =>
     section.entries.find((entry) => entry.key === key)?.origin ?? section.origin
   const mgmtSection = single('mgmt')
+  const tlsKeys = ['tls-certificate', 'tls-key'] as const
+  const [tlsGiven] = tlsKeys.filter((key) => mgmt[key] !== undefined)
+  const [tlsMissing] = tlsKeys.filter((key) => mgmt[key] === undefined)
+  if (tlsGiven !== undefined && tlsMissing !== undefined)
+    complain(originOf(mgmtSection, tlsGiven), `[mgmt] ${tlsGiven} needs ${tlsMissing} beside it`)
   const defaultIssuer = find(issuers, 'issuer', mgmt['default-issuer'], originOf(mgmtSection, 'default-issuer'))
   const defaultVerification = defaultOf('verification', mgmtSection, ofKind('verification'), 'http', (name, origin) =>
     find(verifications, 'verification', name, origin),

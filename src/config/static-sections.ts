@@ -22,6 +22,11 @@ export const mgmtOptions = {
     default: '127.0.0.1:1313 [::1]:1313',
     parse: parseListener,
   },
+  'tls-certificate': text(
+    'serve HTTPS on the TCP listeners with the chain in this PEM file, leaf first; read again when it changes',
+    'path',
+  ),
+  'tls-key': text("the certificate's private key, a PEM file", 'path'),
   'max-size': { meaning: 'the largest request that is read', type: 'size', default: '4096', parse: parseSize },
   'public-name': {
     meaning:

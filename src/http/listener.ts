@@ -1,7 +1,14 @@
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http'
 import type { ListenOptions, Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { answerEarly } from './early-answer.ts'
+import { createTlsServer, type ListenerTls } from './tls-server.ts'
 
 /** A socket that requests arrive at. Closing lets what is in flight finish, within a bound. */
 export interface Listener {
@@ -22,12 +29,14 @@ const idleSweepMs = 50
 /**
  * Opens one HTTP listener. What is no proper request (framing, size, slowness) is answered here and goes no further.
  * @param address `host:port`, `[v6%zone]:port`, `unix:/path` or `fd:N`
+ * @param tls plain HTTP without it
  * @throws Error naming the address when it cannot be listened on
  */
 export async function openListener(
   address: string,
   handle: RequestListener,
   limits: ListenerLimits,
+  tls?: ListenerTls,
 ): Promise<Listener> {
   let closing = false
   const answering = new WeakMap<Duplex, ServerResponse>()
@@ -39,18 +48,17 @@ export async function openListener(
     else if (request.rawHeaders.length > 2 * maxHeaders) answerEarly(request, response, 431, 'too many headers\n')
     else handle(request, response)
   }
-  const server = createServer(
-    {
-      maxHeaderSize: maxHeaderBytes,
-      headersTimeout: limits.requestTimeoutMs,
-      requestTimeout: limits.requestTimeoutMs,
-      keepAliveTimeout: keepAliveMs,
-      connectionsCheckingInterval: checkIntervalMs,
-      requireHostHeader: false,
-      noDelay: true,
-    },
-    guarded,
-  )
+  const options: ServerOptions = {
+    maxHeaderSize: maxHeaderBytes,
+    headersTimeout: limits.requestTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: keepAliveMs,
+    connectionsCheckingInterval: checkIntervalMs,
+    requireHostHeader: false,
+    noDelay: true,
+  }
+  const { server, endConnections } =
+    tls === undefined ? createPlainServer(options, guarded) : createTlsServer(options, tls, guarded)
   server.maxConnections = limits.maxConnections
   // With these two the handler itself decides whether a body is wanted at all (RFC 9110 §10.1.1).
   server.on('checkContinue', guarded)
@@ -58,7 +66,10 @@ export async function openListener(
     answerEarly(request, response, 417, 'only "Expect: 100-continue" is understood\n'),
   )
   server.on('clientError', (error, socket) => refuseClient(error, socket, answering.get(socket)))
-  const boundAddress = await listenAt(server, address)
+  const boundAddress = await listenAt(server, address).catch((error: unknown) => {
+    server.emit('close')
+    throw error
+  })
   return {
     address,
     boundAddress,
@@ -66,13 +77,18 @@ export async function openListener(
       closing = true
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       const sweep = setInterval(() => server.closeIdleConnections(), idleSweepMs)
-      const deadline = setTimeout(() => server.closeAllConnections(), graceMs)
+      const deadline = setTimeout(endConnections, graceMs)
       server.closeIdleConnections()
       await closed
       clearInterval(sweep)
       clearTimeout(deadline)
     },
   }
+}
+
+function createPlainServer(options: ServerOptions, handle: RequestListener) {
+  const server = createServer(options, handle)
+  return { server, endConnections: () => server.closeAllConnections() }
 }
 
 /**
@@ -122,7 +138,7 @@ function boundAddressOf(server: Server, address: string): string {
 
 /** Requests that Node's parser refused: no header of theirs can be trusted, so the connection ends. */
 function refuseClient(error: NodeJS.ErrnoException, socket: Duplex, response: ServerResponse | undefined): void {
-  if (!socket.writable || error.code === 'ECONNRESET') {
+  if (!socket.writable || error.code === 'ECONNRESET' || isHandshakeError(error.code)) {
     socket.destroy()
     return
   }
@@ -135,6 +151,11 @@ function refuseClient(error: NodeJS.ErrnoException, socket: Duplex, response: Se
   socket.end(
     `HTTP/1.1 ${status}\r\nContent-Type: text/plain\r\nContent-Length: ${text.length}\r\nConnection: close\r\n\r\n${text}`,
   )
+}
+
+/** Where no TLS came about there is nobody to answer to. */
+function isHandshakeError(code = ''): boolean {
+  return code.startsWith('ERR_SSL_') || code.startsWith('ERR_TLS_')
 }
 
 function clientErrorAnswer(code: string | undefined): [string, string] {
