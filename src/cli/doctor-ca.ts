@@ -28,6 +28,17 @@ export type IssuerView = {
 /** @returns undefined for an issuer that is no ACME CA: it asks nobody about names */
 export async function viewIssuer(config: Config, issuer: string): Promise<IssuerView | undefined> {
   if (config.issuers.get(issuer)?.plugin.name !== 'acme') return undefined
+  try {
+    return await askIssuer(config, issuer)
+  } catch (error) {
+    // A file of roots that is not there, say.
+    const directoryUrl = String(config.issuers.get(issuer)?.options['acme-server'])
+    const trouble = error instanceof Error ? error.message : 'it cannot be opened'
+    return { directoryUrl, trouble, identities: [], accountUrl: undefined, makesAccount: false, isOwn: false }
+  }
+}
+
+async function askIssuer(config: Config, issuer: string): Promise<IssuerView> {
   await using desk = await openCaDesk(config, issuer)
   const { settings, transport, context } = desk
   const { directoryUrl } = settings

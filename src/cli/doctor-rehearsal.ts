@@ -10,7 +10,12 @@ import type { Desk } from './open-installation.ts'
 type Verification = Chosen<'solver' | 'dns'>
 
 /** What a rehearsed answer looked like: as the CA gets to it, and as the server's own look before will find it. */
-export type Rehearsal = { readonly asCa: CheckFinding; readonly asServer: CheckFinding | undefined }
+export type Rehearsal = {
+  readonly asCa: CheckFinding
+  readonly asServer?: CheckFinding
+  /** Why the answer could not be taken away again. */
+  readonly left?: string
+}
 
 const lifetimeMs = 60_000
 
@@ -32,16 +37,31 @@ export async function rehearse(
   const nothing = { issuers: new Map(), storages: new Map(), notifications: new Map(), blocks: [] }
   await using runtime = await createRuntime({ ...config, ...nothing, verifications }, setupFor)
   const [asServer, asCa] = [runtime.solvers.get('as configured'), runtime.solvers.get('as the CA')]
-  if (asServer === undefined || asCa === undefined) return { asCa: notLooked, asServer: undefined }
+  if (asServer === undefined || asCa === undefined) return { asCa: notLooked }
   const task = makeTask(asCa, identifier, clock.nowMs(), (length) => context.randomBytes(length))
+  const seen = await perform(asCa, asServer, task, desk)
   try {
-    await asCa.present(task, context)
-    const seen = await lookAt(asCa, task, desk)
-    return { asCa: seen, asServer: asServer.check === undefined ? undefined : await lookAt(asServer, task, desk) }
-  } catch (error) {
-    return { asCa: { outcome: 'wrong', reason: asProblemError(error).message }, asServer: undefined }
-  } finally {
     await asCa.cleanUp(task, context)
+    return seen
+  } catch (error) {
+    // What could not be presented is mostly not there, either; to take it away fails as well.
+    return seen.asCa.outcome === 'wrong' ? seen : { ...seen, left: asProblemError(error).message }
+  }
+}
+
+async function perform(
+  asCa: ChallengeSolver,
+  asServer: ChallengeSolver,
+  task: ChallengeTask,
+  desk: Desk,
+): Promise<Rehearsal> {
+  try {
+    await asCa.present(task, desk.context)
+    const seen = await lookAt(asCa, task, desk)
+    if (seen.outcome === 'wrong' || asServer.check === undefined) return { asCa: seen }
+    return { asCa: seen, asServer: await lookAt(asServer, task, desk) }
+  } catch (error) {
+    return { asCa: { outcome: 'wrong', reason: asProblemError(error).message } }
   }
 }
 

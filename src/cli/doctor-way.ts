@@ -74,13 +74,20 @@ async function examineWay(identifier: Identifier, way: Way, instruments: Instrum
   const servers = named === undefined ? systemServers() : [parseDnsServer(named)]
   const name = identifier.value.replace(/^\*\./, '')
   const question: CaaQuestion = { ...view, wildcard: isWildcard(identifier), method }
-  const [dns, caa, limits] = await Promise.all([
-    examineDns(name, method !== 'dns-01', view, servers, named !== undefined, instruments),
-    viewCaa(servers, name, context).then((seen) => judgeCaaView(seen, question)),
+  const { seen, findings } = await examineDns(
+    name,
+    method !== 'dns-01',
+    view,
+    servers,
+    named !== undefined,
+    instruments,
+  )
+  const [proof, caa, limits] = await Promise.all([
+    examineProof(identifier, way, method, seen, servers, named, instruments),
+    viewCaa(servers, name, context).then((records) => judgeCaaView(records, question)),
     desk === undefined ? [] : judgeLimits(desk, issuer, view, identifier),
   ])
-  const proof = await examineProof(identifier, way, method, dns.seen, servers, named, instruments)
-  return [...first, ...dns.findings, ...proof, caa, ...limits]
+  return [...first, ...findings, ...proof, caa, ...limits]
 }
 
 function judgePolicy(
@@ -147,7 +154,8 @@ async function examineProof(
   if (desk === undefined || (await runningServers(desk.state, desk.clock.nowMs())).length === 0)
     return unclear('no acmems runs on this state that could show an answer', 'start it ("acmems serve") and ask again')
   const rehearsal = await rehearse(desk, chosen, identifier, named)
-  return judgeRehearsal(topic, rehearsal, seen, chosen.options['self-check'] === false)
+  const shown = chosen.plugin.kind === 'dns' ? 'an answer was written, and the servers of the zone show it' : undefined
+  return judgeRehearsal(topic, rehearsal, seen, chosen.options['self-check'] === false, shown)
 }
 
 /** Where a provider would write. */
@@ -184,9 +192,10 @@ const advices: Readonly<Record<string, string>> = {
 
 function judgeRehearsal(
   topic: string,
-  { asCa, asServer }: Rehearsal,
+  { asCa, asServer, left }: Rehearsal,
   seen: NameView,
   isBlind: boolean,
+  shown = 'an answer was shown, and seen as the CA will see it',
 ): DoctorFinding[] {
   const advice = advices[topic] ?? 'repair what it says'
   const asServerToo = asServer?.outcome === 'wrong' ? asServer.reason : undefined
@@ -195,11 +204,13 @@ function judgeRehearsal(
   if (asCa.outcome === 'wrong') return [{ topic, verdict: 'fails', says: asCa.reason, advice }]
   const seenAsCa: DoctorFinding =
     asCa.outcome === 'visible'
-      ? { topic, verdict: 'good', says: 'an answer was shown, and seen as the CA will see it' }
+      ? { topic, verdict: 'good', says: shown }
       : { topic, verdict: isNobodyHere(asCa, seen) ? 'fails' : 'unclear', says: asCa.reason, advice }
-  if (asServerToo === undefined) return [seenAsCa]
+  const leftBehind: DoctorFinding[] =
+    left === undefined ? [] : [{ topic, verdict: 'fails', says: `the answer could not be removed: ${left}` }]
+  if (asServerToo === undefined) return [seenAsCa, ...leftBehind]
   return [
-    seenAsCa,
+    ...[seenAsCa, ...leftBehind],
     {
       ...{ topic: 'self-check', verdict: 'fails', says: `the server's own look finds another host: ${asServerToo}` },
       advice: 'give the verification a resolver that answers as the public DNS does, or self-check = no',

@@ -18,6 +18,8 @@ export type NamedSetup = {
   readonly files?: Readonly<Record<string, string>>
   /** Statements in `options`; without any it does not recurse. */
   readonly options?: string
+  /** Looks at signatures, with the trust anchors of `config`. */
+  readonly validates?: boolean
   readonly address?: string
   readonly port?: number
 }
@@ -49,7 +51,7 @@ export async function startNamed(setup: NamedSetup): Promise<Bind> {
   writeFileSync(
     configFile,
     `options { directory "${folder}"; listen-on port ${port} { ${address}; }; listen-on-v6 { none; }; pid-file none; session-keyfile none;
-  dnssec-validation no; empty-zones-enable no; managed-keys-directory "${folder}"; ${setup.options ?? 'recursion no;'} };
+  dnssec-validation ${setup.validates === true ? 'yes' : 'no'}; empty-zones-enable no; managed-keys-directory "${folder}"; ${setup.options ?? 'recursion no;'} };
 controls { };
 ${setup.config}
 `,
