@@ -14,14 +14,15 @@ import { createRenewals } from './issuance/renewals.ts'
 import { createListenerSet } from './listener-set.ts'
 import { createMgmtListeners } from './mgmt-listeners.ts'
 import { releaseDeadHolders } from './order-holder.ts'
+import { createIdentify } from './pick-up/identify.ts'
 import { boxPath, createPickUpDoor } from './pick-up/pick-up-door.ts'
 import type { IssuanceEvent, PluginContext } from './plugin-api.ts'
-import { authenticate } from './policy/authorize.ts'
 import { isAlive } from './process-id.ts'
 import type { ResponderAddresses } from './responder-addresses.ts'
 import { createResponders } from './responders.ts'
 import { createRuntime, type Runtime } from './runtime.ts'
 import { createAgentScript } from './sign/agent-script.ts'
+import { createEnrollDoor } from './sign/enroll-door.ts'
 import { createLegacyUses } from './sign/legacy-uses.ts'
 import { createSignDoor } from './sign/sign-door.ts'
 import { createSignatureMemory } from './signature-memory.ts'
@@ -78,10 +79,11 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     }),
     tell,
   })
+  const checkSignature = createSignatureCheck({ memory: createSignatureMemory(state), clock })
   const signDoor = createSignDoor({
     rules: () => runtime.rules,
     issuance,
-    checkSignature: createSignatureCheck({ memory: createSignatureMemory(state), clock }),
+    checkSignature,
     legacyUses: createLegacyUses(clock, parts.log),
     clock,
     log: parts.log,
@@ -92,12 +94,22 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   const pickUpDoor = createPickUpDoor({
     rules: () => runtime.pickUpRules,
     boxes: state.boxes,
-    identify: async (head, { blocks }) => authenticate({ ...head, bodyBytes: new Uint8Array() }, blocks),
+    identify: createIdentify(checkSignature),
     clock,
     log: parts.log,
     makeRequestId: installation.makeId,
   })
-  const door = createPathDoors({ path: '/sign', door: signDoor }, [{ path: boxPath, door: pickUpDoor }])
+  const enrollDoor = createEnrollDoor({
+    rules: () => runtime.enrollRules,
+    memory: state.enrolments,
+    clock,
+    log: parts.log,
+    makeRequestId: installation.makeId,
+  })
+  const door = createPathDoors({ path: '/sign', door: signDoor }, [
+    { path: boxPath, door: pickUpDoor },
+    { path: '/enroll', door: enrollDoor },
+  ])
   const mgmt = createMgmtListeners({
     openAt: (address, tls) => openListener(address, door, mgmtLimits, tls),
     log: parts.log,

@@ -13,6 +13,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   audit: async () => (await import('./cli/audit.ts')).auditCommand(),
   plan: async () => (await import('./cli/plan.ts')).planCommand(),
   limits: async () => (await import('./cli/limits.ts')).limitsCommand(),
+  enroll: async () => (await import('./cli/enroll.ts')).enrollCommand(),
   'dns-records': async () => (await import('./cli/dns-records.ts')).dnsRecordsCommand(),
   doctor: async () => (await import('./cli/doctor.ts')).doctorCommand(),
   'check-config': async () => (await import('./cli/check-config.ts')).checkConfigCommand(),

@@ -33,6 +33,7 @@ import {
   responderRelaysOf,
   responderZonesOf,
 } from './responder-addresses.ts'
+import type { EnrollRules } from './sign/enroll-door.ts'
 import type { SignRules } from './sign/sign-door.ts'
 import { parseCsrPem } from './x509/csr.ts'
 
@@ -40,7 +41,8 @@ import { parseCsrPem } from './x509/csr.ts'
 export interface Runtime extends AsyncDisposable {
   readonly config: Config
   readonly rules: SignRules
-  readonly pickUpRules: PickUpRules
+  readonly pickUpRules: PickUpRules & { readonly signatures: SignatureRules }
+  readonly enrollRules: EnrollRules
   readonly issuers: ReadonlyMap<string, Issuer>
   readonly solvers: ReadonlyMap<string, ChallengeSolver>
   readonly storages: ReadonlyMap<string, CertificateStorage>
@@ -107,6 +109,7 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
   const disposables = made.move()
   const trustedProxies = addressRanges(config.mgmt['trusted-proxy'])
   const responderZones = responderZonesOf(solvers.values())
+  const signatures = signatureRulesOf(blocks, config.mgmt['public-name'])
   const means = (grant: Grant) => meansOf(grant, config.fallbacks, issuers, solvers, storages)
   return {
     config,
@@ -117,10 +120,18 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
       maxBodyBytes: config.mgmt['max-size'],
       trustedProxies,
       blocks,
-      signatures: signatureRulesOf(blocks, config.mgmt['public-name']),
+      signatures,
       meansOf: means,
     },
-    pickUpRules: { trustedProxies, blocks, boxBlocks: new Map() },
+    pickUpRules: { trustedProxies, blocks, signatures, boxBlocks: new Map() },
+    enrollRules: {
+      trustedProxies,
+      enrollingBlocks: new Set(
+        config.blocks
+          .filter(({ credentials }) => credentials.some(({ options }) => options.enroll === true))
+          .map(({ name }) => name),
+      ),
+    },
     responderAddresses: responderAddressesOf(solvers.values()),
     responderRelays: responderRelaysOf(solvers.values()),
     responderZones,

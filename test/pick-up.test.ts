@@ -14,7 +14,7 @@ import { isConfidential } from '../src/http/confidential.ts'
 import { openListener } from '../src/http/listener.ts'
 import { createPathDoors } from '../src/http/paths.ts'
 import { createPickUpDoor, isBoxName, type PickUpRules } from '../src/pick-up/pick-up-door.ts'
-import { addressRanges } from '../src/plugins/address-range.ts'
+import { addressRanges, parseAddressRange } from '../src/plugins/address-range.ts'
 import type { Box } from '../src/state/boxes.ts'
 import { openState } from '../src/state/state.ts'
 import { buildCsrDer } from '../src/x509/csr-builder.ts'
@@ -192,7 +192,7 @@ test('behind a proxy on this machine a box goes only to clients that came by htt
     [{ 'x-forwarded-for': '192.0.2.1', 'x-forwarded-proto': 'http' }, 403],
     [{ 'x-forwarded-for': '192.0.2.1', 'x-forwarded-proto': 'https, http' }, 403],
     [{ 'x-forwarded-for': '192.0.2.1', 'x-forwarded-proto': 'https' }, 200],
-    [{ 'x-forwarded-for': '127.0.0.1' }, 200],
+    [{ 'x-forwarded-for': '127.0.0.1' }, 403],
     [{ 'x-forwarded-proto': 'http' }, 403],
   ] as const) {
     const reply = await ask(makeDoor(), headers)
@@ -202,13 +202,20 @@ test('behind a proxy on this machine a box goes only to clients that came by htt
 })
 
 test('plain HTTP from another machine is not confidential, TLS from there is', async (t) => {
+  const proxies = addressRanges([parseAddressRange('127.0.0.9'), parseAddressRange('192.0.2.9')])
   const from = (remoteAddress: string | undefined, headers = {}) =>
-    isConfidential({ socket: { remoteAddress }, headers } as unknown as IncomingMessage, remoteAddress ?? '')
+    isConfidential({ socket: { remoteAddress }, headers } as unknown as IncomingMessage, proxies)
   for (const address of ['192.0.2.1', '2001:db8::1', '::ffff:192.0.2.1', '10.0.0.1']) {
     assert.equal(from(address), false, address)
     assert.equal(from(address, { 'x-forwarded-proto': 'https' }), false, 'anybody can say that')
   }
   for (const address of ['127.0.0.1', '127.1.2.3', '::1', undefined]) assert.equal(from(address), true, address)
+  const passedOn = { 'x-forwarded-for': '192.0.2.1' }
+  assert.equal(from('127.0.0.1', passedOn), false, 'a proxy here that is not known as one')
+  assert.equal(from('127.0.0.9', passedOn), false, 'one that does not say how its client came')
+  assert.equal(from('127.0.0.9', { ...passedOn, 'x-forwarded-proto': 'https' }), true)
+  assert.equal(from('127.0.0.9', { ...passedOn, 'x-forwarded-proto': 'http, https' }), false)
+  assert.equal(from('192.0.2.9', { ...passedOn, 'x-forwarded-proto': 'https' }), false, 'from the proxy to us')
 
   if (requirePeer(t, 'openssl') === undefined || requirePeer(t, 'curl') === undefined) return
   using folder = makeTempFolder('pick-up')
@@ -217,7 +224,7 @@ test('plain HTTP from another machine is not confidential, TLS from there is', a
   const server = createServer(
     { cert: readFileSync(certificateFile), key: readFileSync(keyFile) },
     (request, response) => {
-      response.end(String(isConfidential(request, '192.0.2.1')) + String(isConfidential(request, '127.0.0.1')))
+      response.end(String(isConfidential(request, proxies)))
     },
   )
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -225,8 +232,7 @@ test('plain HTTP from another machine is not confidential, TLS from there is', a
   const args = ['-fsS', '--cacert', caFile, `https://127.0.0.1:${port}/`]
   const { stdout: shown } = await promisify(execFile)('curl', args)
   server.close()
-  // Passed on by a proxy that does not say how its client came; and without one.
-  assert.equal(shown, 'falsetrue')
+  assert.equal(shown, 'true')
 })
 
 test('paths are compared as they were sent', () => {

@@ -1,24 +1,27 @@
 import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
-import { plainAddress } from '../plugins/address-range.ts'
+import { type AddressRanges, plainAddress } from '../plugins/address-range.ts'
 
 /**
  * Can nobody on the network read this request and its answer? It came over TLS, or never left this machine. Where a
- * proxy in front passed it on, the proxy must say `X-Forwarded-Proto: https`, unless its client is on this machine.
- * @param remoteAddress the caller's, as `presentedHead` found it
+ * trusted proxy passed it on, that must say `X-Forwarded-Proto: https`, too; what others say of themselves counts
+ * for nothing.
  */
-export function isConfidential(request: IncomingMessage, remoteAddress: string): boolean {
+export function isConfidential(request: IncomingMessage, trustedProxies: AddressRanges): boolean {
   const peer = plainAddress(request.socket.remoteAddress ?? '')
-  if (!(request.socket instanceof TLSSocket) && !isThisMachine(peer)) return false
-  const said = request.headers['x-forwarded-proto']
+  const isTls = request.socket instanceof TLSSocket
+  const isForwarded = ['x-forwarded-for', 'x-forwarded-proto', 'forwarded'].some(
+    (name) => request.headers[name] !== undefined,
+  )
+  if (!isForwarded) return isTls || isThisMachine(peer)
+  if (!trustedProxies.includes(peer)) return isTls
+  if (!isTls && !isThisMachine(peer)) return false
   // Each proxy adds to the right; what is not https somewhere on the way was readable there.
-  if (said !== undefined)
-    return [said]
-      .flat()
-      .join(',')
-      .split(',')
-      .every((scheme) => scheme.trim().toLowerCase() === 'https')
-  return remoteAddress === peer || isThisMachine(remoteAddress)
+  return [request.headers['x-forwarded-proto'] ?? '']
+    .flat()
+    .join(',')
+    .split(',')
+    .every((scheme) => scheme.trim().toLowerCase() === 'https')
 }
 
 /** A UNIX socket has no address. */

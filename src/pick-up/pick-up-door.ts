@@ -55,7 +55,7 @@ export function isBoxName(name: string): boolean {
  */
 export function createPickUpDoor<Rules extends PickUpRules>(parts: PickUpParts<Rules>): RequestListener {
   async function answerTo(request: IncomingMessage, head: Head, rules: Rules): Promise<Answer> {
-    if (!isConfidential(request, head.remoteAddress))
+    if (!isConfidential(request, rules.trustedProxies))
       return refuse(403, 'boxes are handed out only over TLS, or on this machine')
     if (head.method !== 'GET' && head.method !== 'HEAD')
       return refuse(405, 'only GET and HEAD are understood here', { allow: 'GET, HEAD' })

@@ -42,7 +42,8 @@ export function isThumbprint(keyId: string): boolean {
 export function parsePublicKey(text: string): KeyObject {
   if (text.length > maxKeyTextLength) throw new RangeError('this is too long for a public key')
   if (/PRIVATE KEY/.test(text)) throw new RangeError('this is a private key: give its public half')
-  const openSsh = text.split(/\s+/).find((word) => word.startsWith('AAAA'))
+  // A line of PEM may begin like an OpenSSH key.
+  const openSsh = text.includes('-----BEGIN') ? undefined : text.split(/\s+/).find((word) => word.startsWith('AAAA'))
   const key = openSsh === undefined ? parsePem(text) : parseOpenSsh(openSsh)
   checkPublicKey(key)
   return key

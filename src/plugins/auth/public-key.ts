@@ -61,7 +61,7 @@ export const publicKeyCredential: Plugin<'credential', typeof options> = {
 }
 
 function parseKey(text: string) {
-  const isFile = /^[./~]|\.(pub|pem)$/.test(text) && !text.includes('AAAA')
+  const isFile = /^\.{0,2}\/|^\S+\.(pub|pem)$/.test(text)
   return parsePublicKey(isFile ? readFileSync(text, 'utf8') : text)
 }
 
