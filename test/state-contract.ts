@@ -695,5 +695,82 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     await boxes.remove('printer')
     assert.equal(await boxes.find('printer'), undefined)
     assert.deepEqual(await boxes.listBegun(), [{ ...box, name: 'other' }])
+  // signatures and enrolment -----------------------------------------------------------------------
+
+  const nonce = 'a nonce that is used'
+  const week = nowMs + 7 * 86_400_000
+
+  test(`${database}: a nonce is good once for its key, whoever asks, and forgotten when it is over`, async () => {
+    await using world = await makeWorld()
+    const [one, two] = [await world.open(), await world.open()]
+    assert.equal(await one.nonces.use('key', nonce, nowMs + 1000), true)
+    assert.equal(await one.nonces.use('key', nonce, nowMs + 1000), false)
+    assert.equal(await two.nonces.use('key', nonce, nowMs + 9000), false)
+    assert.equal(await two.nonces.use('another', nonce, nowMs + 1000), true)
+    assert.equal(await two.nonces.use('key', `${nonce}!`, nowMs + 2000), true)
+    await one.nonces.removeExpired(nowMs + 1000)
+    assert.equal(await two.nonces.use('key', `${nonce}!`, nowMs + 2000), false)
+    assert.equal(await two.nonces.use('key', nonce, nowMs + 2000), true)
+  })
+
+  test(`${database}: of many with one nonce at once one gets it`, async () => {
+    await using world = await makeWorld()
+    const states = [await world.open(), await world.open(), await world.open()]
+    const asked = Array.from({ length: 30 }, (_, i) => states[i % 3]?.nonces.use('key', nonce, nowMs + 1000))
+    assert.equal((await Promise.all(asked)).filter(Boolean).length, 1)
+  })
+
+  test(`${database}: a token enrols one key, again for the same key, and not for ever`, async () => {
+    await using world = await makeWorld()
+    const [one, two] = [await world.open(), await world.open()]
+    const token = { tokenHash: 'hash', block: 'fleet', label: 'web1', createdAtMs: nowMs, expiresAtMs: week }
+    await one.enrolments.addToken(token)
+    await one.enrolments.addToken({ ...token, tokenHash: 'other', label: undefined, expiresAtMs: nowMs + 5 })
+    assert.deepEqual(
+      (await two.enrolments.listTokens(nowMs)).map(({ tokenHash, label }) => [tokenHash, label]),
+      [
+        ['other', undefined],
+        ['hash', 'web1'],
+      ],
+    )
+    const used = await Promise.all(
+      ['a', 'b', 'c', 'd'].map((keyId, i) => (i % 2 === 0 ? one : two).enrolments.useToken('hash', keyId, nowMs)),
+    )
+    const [winner] = used.filter((taken) => taken !== undefined)
+    assert.equal(used.filter((taken) => taken !== undefined).length, 1)
+    assert.deepEqual(winner, { ...token, usedBy: winner?.usedBy })
+    assert.deepEqual(await two.enrolments.useToken('hash', winner?.usedBy ?? '', week - 1), winner)
+    assert.equal(await two.enrolments.useToken('hash', winner?.usedBy ?? '', week), undefined)
+    assert.equal(await two.enrolments.useToken('other', 'a', nowMs + 5), undefined)
+    assert.equal(await two.enrolments.useToken('none', 'a', nowMs), undefined)
+    assert.deepEqual(
+      (await one.enrolments.listTokens(nowMs)).map(({ tokenHash }) => tokenHash),
+      ['other'],
+    )
+    await one.enrolments.removeExpiredTokens(nowMs + 5)
+    await one.enrolments.removeToken('hash')
+    assert.equal(await two.enrolments.useToken('hash', winner?.usedBy ?? '', nowMs), undefined)
+  })
+
+  test(`${database}: an enrolled key is found until it is revoked, and does not come back`, async () => {
+    await using world = await makeWorld()
+    const [one, two] = [await world.open(), await world.open()]
+    const enrolled = { keyId: 'key', block: 'fleet', spkiPem: 'PEM', label: undefined, createdAtMs: nowMs }
+    assert.equal(await one.enrolments.addKey(enrolled), true)
+    assert.equal(await two.enrolments.addKey({ ...enrolled, createdAtMs: nowMs + 1 }), true)
+    assert.equal(await one.enrolments.addKey({ ...enrolled, block: 'other', label: 'x' }), true)
+    assert.deepEqual((await two.enrolments.findKeys('key')).map(({ block }) => block).sort(), ['fleet', 'other'])
+    assert.deepEqual(await two.enrolments.findKeys('KEY'), [])
+    assert.equal(await two.enrolments.revokeKey('key', nowMs + 2), 2)
+    assert.equal(await one.enrolments.revokeKey('key', nowMs + 3), 0)
+    assert.deepEqual(await one.enrolments.findKeys('key'), [])
+    assert.equal(await one.enrolments.addKey(enrolled), false)
+    assert.deepEqual(
+      (await one.enrolments.listKeys()).map(({ block, createdAtMs, revokedAtMs }) => [block, createdAtMs, revokedAtMs]),
+      [
+        ['fleet', nowMs, nowMs + 2],
+        ['other', nowMs, nowMs + 2],
+      ],
+    )
   })
 }

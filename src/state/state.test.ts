@@ -5,7 +5,12 @@ import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { Kysely } from 'kysely'
+import { type MigrationProvider, Migrator } from 'kysely/migration'
 import { answer, key, leaseMs, need, nowMs, testStateContract, type World } from '../../test/state-contract.ts'
+import { migrations, type Schema } from './schema.ts'
+import { signatureNonces } from './signature-nonces.ts'
+import { nodeSqliteDialect, openSqlite } from './sqlite-dialect.ts'
 import { openState, type State } from './state.ts'
 
 const open = (url: string, now = () => nowMs): Promise<State> => openState(url, now, assert.ifError)
@@ -107,4 +112,36 @@ test('what is no database of ours is not touched, and the message says where it 
 test('what is no address of a state is refused with an example of one', async () => {
   for (const url of ['', 'sqlite:', '/var/lib/state.db', 'mysql://x', 'file:/x'])
     await assert.rejects(open(url), /sqlite:\/path/, url)
+})
+
+test('more nonces than can be remembered are refused, until old ones are over', async () => {
+  using folder = makeFolder()
+  let atMs = nowMs
+  await using db = new Kysely<Schema>({
+    dialect: nodeSqliteDialect(openSqlite(join(folder.path, 'state.db'), 'NORMAL')),
+  })
+  await new Migrator({ db, provider: migrations, allowUnorderedMigrations: true }).migrateToLatest()
+  const nonces = signatureNonces(db, () => atMs, 5)
+  for (let i = 0; i < 5; i++) assert.equal(await nonces.use('key', `nonce ${i}`, nowMs + 1000), true)
+  for (let i = 0; i < 2; i++) await assert.rejects(nonces.use('key', 'one more', nowMs + 1000), /more signed requests/)
+  atMs = nowMs + 1000
+  assert.equal(await nonces.use('key', 'one more', nowMs + 2000), true)
+  assert.equal(await nonces.use('key', 'one more', nowMs + 2000), false)
+})
+
+test('a state that was made before there were signatures gets what it lacks', async () => {
+  using folder = makeFolder()
+  const path = join(folder.path, 'state.db')
+  const former = { '2026-11-22 signatures': undefined }
+  const provider: MigrationProvider = {
+    getMigrations: async () =>
+      Object.fromEntries(Object.entries(await migrations.getMigrations()).filter(([name]) => !(name in former))),
+  }
+  {
+    await using db = new Kysely<Schema>({ dialect: nodeSqliteDialect(openSqlite(path, 'FULL')) })
+    const { error } = await new Migrator({ db, provider }).migrateToLatest()
+    assert.ifError(error)
+  }
+  await using state = await open(`sqlite:${path}`)
+  assert.equal(await state.nonces.use('key', 'nonce', nowMs + 1000), true)
 })
