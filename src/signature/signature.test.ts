@@ -153,7 +153,7 @@ test('what has another reading elsewhere is refused', () => {
       'a=(("x"))',
       'a=("x",\u00a0"y")',
       '\ta=1',
-      'a=1\t',
+
       'constructor=1, constructor=2',
     ],
     Array.from({ length: 9 }, (_, i) => `a${i}`).join(','),
