@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { type CampaignOptions, runCampaign, summarize } from '../test/crash/campaign.ts'
 import { formatPlan, parsePlan } from '../test/crash/crash-plan.ts'
 import type { RunResult } from '../test/crash/crash-run.ts'
+import { soakDns } from './soak-dns.ts'
 
 const evidenceFolder = resolve(import.meta.dirname, '../.cache/soak')
 
@@ -16,31 +17,41 @@ const help = `Usage: npm run soak -- [OPTION...]
   --every          every point of a crash once, instead of points by chance
   --plan PLAN      this run only, as a violation printed it; again for more
   --parallel N     runs at once (default 4)
+  --only WHAT      "crash", which is the default, or "dns": hostile packets for the embedded DNS server
+  --packets NUMBER with --only dns: so many straight into it, and as many by UDP (default 100000)
   --json           every run as a line of JSON on the standard output, and no table
 
 Exit codes: 0 nothing was lost, doubled or left behind; 1 something was; 2 it was called wrongly.
 `
 
-function readArguments(): { options: CampaignOptions; json: boolean } | undefined {
+type Wanted =
+  | { only: 'crash'; options: CampaignOptions; json: boolean }
+  | { only: 'dns'; packets: number; seed: number }
+
+function readArguments(): Wanted | undefined {
   const { values } = parseArgs({
     options: {
       runs: { type: 'string', default: '200' },
       seed: { type: 'string', default: '7' },
       parallel: { type: 'string', default: '4' },
       plan: { type: 'string', multiple: true },
+      only: { type: 'string', default: 'crash' },
+      packets: { type: 'string', default: '100000' },
       every: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false, short: 'h' },
     },
   })
   if (values.help) return undefined
-  const numberOf = (name: 'runs' | 'seed' | 'parallel') => {
+  const numberOf = (name: 'runs' | 'seed' | 'parallel' | 'packets') => {
     if (!/^\d{1,9}$/.test(values[name])) throw new Error(`--${name} ${values[name]} is no number`)
     return Number(values[name])
   }
+  if (values.only === 'dns') return { only: 'dns', packets: numberOf('packets'), seed: numberOf('seed') }
+  if (values.only !== 'crash') throw new Error(`--only ${values.only} is neither crash nor dns`)
   const byChance = { runs: numberOf('runs'), seed: numberOf('seed') }
   const plans = values.plan?.map(parsePlan) ?? (values.every ? 'every point' : byChance)
-  return { options: { plans, parallel: Math.max(1, numberOf('parallel')) }, json: values.json }
+  return { only: 'crash', options: { plans, parallel: Math.max(1, numberOf('parallel')) }, json: values.json }
 }
 
 /** What is needed to understand it lies in a file. */
@@ -63,6 +74,12 @@ async function main(): Promise<number> {
   if (wanted === undefined) {
     process.stdout.write(help)
     return 0
+  }
+  if (wanted.only === 'dns') {
+    const found = await soakDns(wanted, (line) => process.stdout.write(`${line}\n`))
+    for (const violation of found) process.stderr.write(`VIOLATION ${violation}\n`)
+    process.stderr.write(`seed ${wanted.seed}\n`)
+    return found.length === 0 ? 0 : 1
   }
   const { options, json } = wanted
   const startedAtMs = performance.now()
