@@ -695,6 +695,8 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     await boxes.remove('printer')
     assert.equal(await boxes.find('printer'), undefined)
     assert.deepEqual(await boxes.listBegun(), [{ ...box, name: 'other' }])
+  })
+
   // signatures and enrolment -----------------------------------------------------------------------
 
   const nonce = 'a nonce that is used'
