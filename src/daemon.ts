@@ -14,7 +14,7 @@ import { createRenewals } from './issuance/renewals.ts'
 import { createListenerSet } from './listener-set.ts'
 import { createMgmtListeners } from './mgmt-listeners.ts'
 import { releaseDeadHolders } from './order-holder.ts'
-import { createIdentify } from './pick-up/identify.ts'
+import { createIdentify } from './pick-up/caller.ts'
 import { boxPath, createPickUpDoor } from './pick-up/pick-up-door.ts'
 import type { IssuanceEvent, PluginContext } from './plugin-api.ts'
 import { isAlive } from './process-id.ts'
@@ -92,7 +92,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     sideRoutes: [createAgentScript(agentFolder)],
   })
   const pickUpDoor = createPickUpDoor({
-    rules: () => runtime.pickUpRules,
+    rules: () => ({ ...runtime.rules, boxBlocks: runtime.boxBlocks }),
     boxes: state.boxes,
     identify: createIdentify(checkSignature),
     clock,

@@ -5,7 +5,6 @@ import type { DnsApiRules } from './dns-api/dns-api-door.ts'
 import type { SignatureRules } from './http/signature-check.ts'
 import type { IssueRequest, Means } from './issuance/issue.ts'
 import type { StoredRequest } from './issuance/renewals.ts'
-import type { PickUpRules } from './pick-up/pick-up-door.ts'
 import type {
   CertificateStorage,
   ChallengeSolver,
@@ -41,7 +40,8 @@ import { parseCsrPem } from './x509/csr.ts'
 export interface Runtime extends AsyncDisposable {
   readonly config: Config
   readonly rules: SignRules
-  readonly pickUpRules: PickUpRules & { readonly signatures: SignatureRules }
+  /** The auth blocks of certificates that are picked up, by their names. */
+  readonly boxBlocks: ReadonlyMap<string, string>
   readonly enrollRules: EnrollRules
   readonly issuers: ReadonlyMap<string, Issuer>
   readonly solvers: ReadonlyMap<string, ChallengeSolver>
@@ -123,7 +123,9 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
       signatures,
       meansOf: means,
     },
-    pickUpRules: { trustedProxies, blocks, signatures, boxBlocks: new Map() },
+    boxBlocks: new Map(
+      config.certificates.flatMap(({ name, values }) => (values.auth === undefined ? [] : [[name, values.auth]])),
+    ),
     enrollRules: {
       trustedProxies,
       enrollingBlocks: new Set(

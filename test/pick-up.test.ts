@@ -1,7 +1,7 @@
 // GET /box/NAME: who gets a sealed box, over what, and how a host with openssl and curl opens it.
 import assert from 'node:assert/strict'
 import { execFile, execFileSync, spawnSync } from 'node:child_process'
-import { generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
+import { generateKeyPairSync, type KeyObject, randomBytes, X509Certificate } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { request as httpRequest, type IncomingMessage, type RequestListener } from 'node:http'
 import { createServer } from 'node:https'
@@ -27,6 +27,7 @@ import { postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { requirePeer } from './peers/peers.ts'
 import { makeTlsIdentity } from './peers/tls-identity.ts'
+import { type HeaderLine, postTo, signRequest } from './request-signer.ts'
 
 const config = `[account]
 type = local
@@ -96,6 +97,49 @@ test('a host fetches its box with curl, opens it with openssl, and the key is th
     if (statSync(path).isFile())
       assert.ok(!readFileSync(path, 'latin1').includes(clearKey), `the clear key is in ${found}`)
   }
+})
+
+test('a box of a block that wants signatures: signed, signed once, by the right key', async () => {
+  const host = generateKeyPairSync('ed25519')
+  const spki = host.publicKey.export({ type: 'spki', format: 'pem' }).toString().replaceAll('\n', ' ').trim()
+  await using acmems = await startAcmems(
+    `[account]\ntype = local\n[auth "printers"]\npublic-key = ${spki}\ndomain = *.lab.test\n`,
+  )
+  await using state = await openState(`sqlite:${join(acmems.folder, 'state', 'state.db')}`, Date.now)
+  const begun = { ...{ name: 'printer', block: 'printers', sealedKeyPem: 'SEALED\n' }, csrDer: Buffer.of(1) }
+  await state.boxes.begin({ ...begun, recipientSpkiDer: recipient.spkiDer })
+  await state.boxes.complete('printer', begun.csrDer, 'CHAIN\n')
+  const port = acmems.mgmtPort
+  const signed = (key: KeyObject, path: string, more: readonly string[] = []) =>
+    signRequest({
+      ...{
+        key,
+        keyId: 'printers',
+        algorithm: 'ed25519',
+        authority: `127.0.0.1:${port}`,
+        method: 'GET',
+        path,
+        body: '',
+      },
+      components: ['"@method"', '"@authority"', '"@path"', ...more],
+    }).filter(([name]) => name !== 'Content-Digest')
+  const fetchBox = (headers: readonly HeaderLine[], path = '/box/printer') =>
+    postTo({ port, path, method: 'GET', body: '', headers })
+
+  const headers = signed(host.privateKey, '/box/printer')
+  const reply = await fetchBox(headers)
+  assert.deepEqual([reply.status, reply.text], [200, 'SEALED\nCHAIN\n'])
+  assert.equal((await fetchBox(headers)).status, 401, 'the same again')
+  assert.equal((await fetchBox(signed(host.privateKey, '/box/other'))).status, 401, "another path's")
+  assert.equal((await fetchBox(signed(generateKeyPairSync('ed25519').privateKey, '/box/printer'))).status, 401)
+  assert.equal((await fetchBox(signed(host.privateKey, '/box/other'), '/box/other')).status, 403)
+  const query = '/box/printer?a=b'
+  assert.equal((await fetchBox(signed(host.privateKey, query), query)).status, 401, 'the query is not signed')
+  assert.equal((await fetchBox(signed(host.privateKey, query, ['"@query"']), query)).status, 200)
+  const unsigned = await fetchBox([])
+  assert.equal(unsigned.status, 401)
+  assert.match(String(unsigned.headers['accept-signature']), /"@method" "@authority" "@path"\)/)
+  assert.ok(unsigned.headers.date)
 })
 
 // the door ---------------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ export type Refusal = {
   readonly status: number
   readonly text: string
   readonly headers?: Readonly<Record<string, string>>
+  /** For the log alone; by default what the caller reads. */
+  readonly reason?: string
 }
 
 type Answer = Refusal & { readonly log: LogFields }
@@ -60,7 +62,8 @@ export function createPickUpDoor<Rules extends PickUpRules>(parts: PickUpParts<R
     if (head.method !== 'GET' && head.method !== 'HEAD')
       return refuse(405, 'only GET and HEAD are understood here', { allow: 'GET, HEAD' })
     const caller = await parts.identify(head, rules)
-    if ('status' in caller) return { ...caller, log: { outcome: 'refused', reason: caller.text.trimEnd() } }
+    if ('status' in caller)
+      return { ...caller, log: { outcome: 'refused', reason: caller.reason ?? caller.text.trimEnd() } }
     if (caller.blocks.length === 0) return refuse(403, `no auth block accepts this caller (${head.remoteAddress})`)
     const [name = ''] = head.path.slice(boxPath.length).split('?', 1)
     return await hand(name, caller, head, rules)
