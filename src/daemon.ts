@@ -12,6 +12,8 @@ import { createIssuance, type Issuance } from './issuance/issue.ts'
 import type { Outages } from './issuance/records.ts'
 import { createRenewals } from './issuance/renewals.ts'
 import { createListenerSet } from './listener-set.ts'
+import { createUpkeep, type Managed } from './managed/upkeep.ts'
+import { openManagedCertificates } from './managed-certificates.ts'
 import { createMgmtListeners } from './mgmt-listeners.ts'
 import { releaseDeadHolders } from './order-holder.ts'
 import { createIdentify } from './pick-up/caller.ts'
@@ -55,6 +57,9 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
 
   let runtime = await createRuntime(config, setupFor)
   const former: Runtime[] = []
+  const manage = (of: Runtime) =>
+    openManagedCertificates(of.config.certificates, { ...installation, boxes: state.boxes, issuers: of.issuers })
+  let managed = await manage(runtime)
   await releaseDeadHolders(state.orders, holder, isAlive)
   const issuance = createIssuanceOver(installation)
   const auditLog = createAuditLog(state.audit, context)
@@ -77,6 +82,15 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
       issuers: () => [...runtime.issuers.values()],
       solvers: () => [...runtime.solvers.values()],
     }),
+    tell,
+    successorOf: (entry) => upkeep.successorOf(entry),
+    succeeded: ({ block }) => upkeep.wake(block),
+  })
+  const upkeep = createUpkeep({
+    issuance,
+    context,
+    certificates: () => managed,
+    requestOf: (stored) => runtime.requestOf(stored),
     tell,
   })
   const checkSignature = createSignatureCheck({ memory: createSignatureMemory(state), clock })
@@ -132,8 +146,8 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     for (const one of [runtime, ...former]) await one[Symbol.asyncDispose]()
   })
   stack.use(auditLog)
-  let renewing: Promise<void> | undefined
-  stack.defer(() => renewing)
+  let working: Promise<unknown> | undefined
+  stack.defer(async () => void (await working))
   stack.defer(() => stopping.abort(new Error('the server is stopping')))
   stack.defer(() => responders.close())
   stack.defer(() => dnsApi.close(stopGraceMs))
@@ -144,11 +158,13 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   await mgmt.change(config)
   await prepareIssuers(runtime, state.outages, context)
   stack.use(await createHousekeeping(state, holder, context, repeat))
-  renewing = renewals.run()
+  working = Promise.all([renewals.run(), upkeep.run()])
 
   async function change(next: Config): Promise<void> {
     const fresh = await createRuntime(next, setupFor)
+    let freshlyManaged: Managed[]
     try {
+      freshlyManaged = await manage(fresh)
       await responders.change(fresh.responderAddresses)
       await dnsApi.change(fresh.dnsApiListeners)
       await mgmt.change(next)
@@ -161,6 +177,8 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     responders.relayTo(fresh.responderRelays)
     former.push(runtime)
     runtime = fresh
+    managed = freshlyManaged
+    upkeep.wake()
     // Whoever reloads may have cured what kept an issuer from working.
     await issuance.retryIssuers()
     // What is in flight holds on to its old parts; with nothing in flight they can go.

@@ -32,6 +32,8 @@ export interface Installation extends AsyncDisposable {
   /** This process, as others on the same state see it. */
   readonly holder: string
   readonly stateUrl: string
+  /** Where files lie that belong to the state. */
+  readonly stateFolder: string
   makeId(): string
 }
 
@@ -76,11 +78,12 @@ export async function openInstallation(
     http,
     randomBytes: parts.randomBytes ?? ((length) => randomBytes(length)),
   }
+  const stateFolder = stateFolderOf(stateUrl, parts.stateFolder)
   const setupFor: SetupFor = (section, { openAccountKey }) => ({
     ...context,
     log: parts.log.child({ section }),
     section,
-    stateFolder: stateFolderOf(stateUrl, parts.stateFolder),
+    stateFolder,
     userAgent: `acmems/${version} node/${process.versions.node}`,
     answers: answersOf(state),
     certificates: state.certificates,
@@ -95,6 +98,7 @@ export async function openInstallation(
     setupFor,
     holder: orderHolder(hostname(), process.pid, randomUUID()),
     stateUrl,
+    stateFolder,
     makeId: randomUUID,
     [Symbol.asyncDispose]: () => disposables.disposeAsync(),
   }

@@ -75,6 +75,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'state/boxes',
     'turns',
   ],
+  'managed-certificates': ['managed', 'config', 'plugin-api', 'state/boxes', 'x509'],
   log: ['plugin-api'],
   'order-holder': ['state'],
   'responder-addresses': ['acme', 'plugin-api'],
@@ -112,6 +113,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'config',
   ],
   daemon: [
+    'managed',
+    'managed-certificates',
     'audit-log',
     'process-id',
     'plugin-api',

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { identifierKey } from '../acme/identifier.ts'
 import { identifiersOf } from '../config/certificate-options.ts'
 import type { CertificateSection } from '../config/config.ts'
@@ -16,7 +15,6 @@ export function wishOf({ values }: CertificateSection, issuerKey: string): Wish 
     'must-staple': values['must-staple'] ? 'yes' : 'no',
     issuer: issuerKey,
     profile: values.profile ?? '',
-    recipient: values.recipient === undefined ? '' : createHash('sha256').update(values.recipient).digest('hex'),
   }
 }
 

@@ -1,0 +1,216 @@
+// [certificate]: a server keeps certificates for itself, with openssl as the judge of what it installs.
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
+import {
+  appendFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Acmems, startAcmems } from './acmems.ts'
+import { runCommand } from './command.ts'
+import { makeTempFolder } from './peers/child.ts'
+import { requirePeer } from './peers/peers.ts'
+
+const local = '[account]\ntype = local\n'
+
+async function until<T>(what: string, look: () => T | undefined | false, ms = 20_000): Promise<T> {
+  for (const endMs = Date.now() + ms; Date.now() < endMs; await sleep(50)) {
+    const found = look()
+    if (found !== undefined && found !== false) return found
+  }
+  return assert.fail(`${what} did not come about`)
+}
+
+const exists = (path: string) => existsSync(path) || undefined
+const openssl = (...args: string[]) => execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' })
+const publicKeyOf = (keyFile: string) => openssl('pkey', '-in', keyFile, '-pubout')
+const certifiedKeyOf = (certificateFile: string) => openssl('x509', '-in', certificateFile, '-noout', '-pubkey')
+const namesOf = (certificateFile: string) => new X509Certificate(readFileSync(certificateFile)).subjectAltName
+const serialOf = (certificateFile: string) => new X509Certificate(readFileSync(certificateFile)).serialNumber
+const modeOf = (path: string) => (statSync(path).mode & 0o777).toString(8)
+
+async function reload(acmems: Acmems, change: (text: string) => string): Promise<void> {
+  writeFileSync(acmems.configFile, change(readFileSync(acmems.configFile, 'utf8')))
+  const before = acmems.logLines().length
+  process.kill(acmems.pid, 'SIGHUP')
+  await until('the reload', () =>
+    acmems
+      .logLines()
+      .slice(before)
+      .some(({ msg }) => msg === 'configuration reloaded'),
+  )
+}
+
+test('a directory: made, installed as one, the hook told, repaired, renewed, its names changed', async (t) => {
+  if (!requirePeer(t, 'openssl')) return
+  using folder = makeTempFolder('managed')
+  const web = join(folder.path, 'tls', 'web')
+  const told = join(folder.path, 'told')
+  await using acmems = await startAcmems(
+    `${local}[certificate "web"]\ndomain = www.example.org\ndirectory = ${web}\nhook = env | grep ^ACMEMS_ | sort >> ${told}; echo --- >> ${told}\n`,
+    { folder: folder.path },
+  )
+  const [key, certificate, fullchain] = ['privkey.pem', 'cert.pem', 'fullchain.pem'].map((name) => join(web, name))
+  assert.ok(key !== undefined && certificate !== undefined && fullchain !== undefined)
+  await until('the certificate', () => exists(key))
+  assert.ok(lstatSync(web).isSymbolicLink())
+  assert.deepEqual(readdirSync(web).sort(), ['cert.pem', 'chain.pem', 'fullchain.pem', 'privkey.pem'])
+  assert.equal(publicKeyOf(key), certifiedKeyOf(certificate))
+  assert.deepEqual([modeOf(key), modeOf(certificate)], ['600', '644'])
+  assert.equal(namesOf(certificate), 'DNS:www.example.org')
+  const first = serialOf(certificate)
+
+  const facts = await until(
+    'the hook',
+    () => exists(told) && /---/.test(readFileSync(told, 'utf8')) && readFileSync(told, 'utf8'),
+  )
+  assert.match(facts, /^ACMEMS_CERTIFICATES=web$/m)
+  assert.match(facts, new RegExp(`^ACMEMS_DIRECTORY_PATH=${web}$`, 'm'))
+  assert.match(facts, new RegExp(`^ACMEMS_SERIAL=${first}$`, 'm'))
+  assert.match(facts, /^ACMEMS_NOT_AFTER=20/m)
+
+  // Somebody takes a file away: put back, without an order.
+  rmSync(fullchain)
+  await reload(acmems, (text) => text)
+  await until('the repair', () => exists(fullchain))
+  assert.equal(serialOf(certificate), first)
+
+  // Other names: another certificate, with another key.
+  const formerKey = publicKeyOf(key)
+  await reload(acmems, (text) =>
+    text.replace('domain = www.example.org', 'domain = www.example.org\ndomain = a.example.org'),
+  )
+  await until('the other names', () => namesOf(certificate) === 'DNS:www.example.org, DNS:a.example.org')
+  assert.notEqual(publicKeyOf(key), formerKey)
+  const second = serialOf(certificate)
+
+  // Renewed because somebody says so: a new key, and the link leads elsewhere.
+  const link = readlinkSync(web)
+  const renewed = await runCommand(['certs', 'renew', second, acmems.configFile])
+  assert.equal(renewed.code, 0, renewed.err)
+  await until('the renewal', () => serialOf(certificate) !== second)
+  assert.notEqual(readlinkSync(web), link)
+  assert.equal(publicKeyOf(key), certifiedKeyOf(certificate))
+  await until('the hooks', () => readFileSync(told, 'utf8').split('---').length >= 5)
+  const kinds = acmems.logLines().map(({ msg }) => msg)
+  assert.ok(!kinds.includes('a certificate cannot be had or installed'), acmems.log())
+  // Nothing but what is in use and what was before it.
+  assert.equal(readdirSync(join(folder.path, 'tls', '.web.versions')).length, 2)
+  assert.ok(!existsSync(join(folder.path, 'state', 'certificates', 'web', 'next.key.pem')))
+})
+
+test('separate paths: PKCS #12, modes, a key that stays, a lost key', async (t) => {
+  if (!requirePeer(t, 'openssl')) return
+  using folder = makeTempFolder('managed')
+  const at = (name: string) => join(folder.path, name)
+  await using acmems = await startAcmems(
+    `${local}[certificate "mail"]\ndomain = mail.example.org\nip-address = 192.0.2.7\nkey-type = rsa-2048\nreuse-key = yes
+key = ${at('mail.key')}\ncertificate = ${at('mail.crt')}\nchain = ${at('mail.chain')}\npkcs12 = ${at('mail.p12')}
+pkcs12-password = changeit\nmode = 0640\nkey-mode = 0400\n`,
+    { folder: folder.path },
+  )
+  await until('the certificate', () => exists(at('mail.key')))
+  assert.equal(publicKeyOf(at('mail.key')), certifiedKeyOf(at('mail.crt')))
+  assert.deepEqual(
+    ['mail.key', 'mail.crt', 'mail.p12'].map((name) => modeOf(at(name))),
+    ['400', '640', '400'],
+  )
+  assert.equal(namesOf(at('mail.crt')), 'DNS:mail.example.org, IP Address:192.0.2.7')
+  const p12 = openssl('pkcs12', '-in', at('mail.p12'), '-passin', 'pass:changeit', '-nodes')
+  assert.match(p12, /BEGIN PRIVATE KEY/)
+  assert.equal(p12.match(/BEGIN CERTIFICATE/g)?.length, 2)
+
+  const former = { key: publicKeyOf(at('mail.key')), serial: serialOf(at('mail.crt')) }
+  await runCommand(['certs', 'renew', former.serial, acmems.configFile])
+  await until('the renewal', () => serialOf(at('mail.crt')) !== former.serial)
+  assert.equal(publicKeyOf(at('mail.key')), former.key, 'reuse-key')
+
+  rmSync(at('mail.key'))
+  await reload(acmems, (text) => text)
+  await until('another key', () => exists(at('mail.key')))
+  assert.equal(publicKeyOf(at('mail.key')), certifiedKeyOf(at('mail.crt')))
+  assert.notEqual(publicKeyOf(at('mail.key')), former.key)
+})
+
+test('check: what it refuses is taken back, and the hook does not run', async (t) => {
+  if (!requirePeer(t, 'openssl')) return
+  using folder = makeTempFolder('managed')
+  const at = (name: string) => join(folder.path, name)
+  mkdirSync(at('tls'))
+  writeFileSync(at('verdict'), 'exit 0\n')
+  await using acmems = await startAcmems(
+    `${local}[certificate "web"]\ndomain = www.example.org\nkey = ${at('tls/key')}\nfullchain = ${at('tls/chain')}
+check = . ${at('verdict')}\nhook = echo ran >> ${at('hooks')}\n`,
+    { folder: folder.path },
+  )
+  await until('the hook', () => exists(at('hooks')))
+  const former = [readFileSync(at('tls/key'), 'utf8'), readFileSync(at('tls/chain'), 'utf8')]
+  writeFileSync(at('verdict'), 'echo this is wrong; exit 1\n')
+  await runCommand(['certs', 'renew', serialOf(at('tls/chain')), acmems.configFile])
+  await until('the refusal', () => /this is wrong/.test(acmems.log()) || undefined)
+  assert.deepEqual([readFileSync(at('tls/key'), 'utf8'), readFileSync(at('tls/chain'), 'utf8')], former)
+  assert.equal(readFileSync(at('hooks'), 'utf8'), 'ran\n')
+  // Once it is content, the certificate that is there already is taken: no further order.
+  writeFileSync(at('verdict'), 'exit 0\n')
+  const issued = () => acmems.logLines().filter(({ msg }) => msg === 'renewed').length
+  const before = issued()
+  const renew = await runCommand(['renew', 'web', '--force', acmems.configFile])
+  assert.equal(renew.code, 0, renew.err)
+  assert.notEqual(readFileSync(at('tls/chain'), 'utf8'), former[1])
+  assert.equal(publicKeyOf(at('tls/key')), certifiedKeyOf(at('tls/chain')))
+  assert.equal(issued(), before)
+})
+
+test('a sealed box: the recipient opens it, nobody else, and no plain key is anywhere', async (t) => {
+  if (!requirePeer(t, 'openssl')) return
+  using folder = makeTempFolder('managed')
+  const at = (name: string) => join(folder.path, name)
+  openssl('ecparam', '-name', 'prime256v1', '-genkey', '-noout', '-out', at('printer.key'))
+  openssl('pkey', '-in', at('printer.key'), '-pubout', '-out', at('printer.pub'))
+  await using acmems = await startAcmems(
+    `${local}[auth "printer"]\nip = 127.0.0.1\ndomain = nothing.example.org\n[certificate "printer"]\ndomain = printer.example.org\nrecipient = ${at('printer.pub')}\nauth = printer\n`,
+    { folder: folder.path },
+  )
+  const url = `http://127.0.0.1:${acmems.mgmtPort}/box/printer`
+  const fetchBox = async () => {
+    const reply = await fetch(url)
+    return reply.status === 200 ? await reply.text() : undefined
+  }
+  let box: string | undefined
+  for (let i = 0; i < 200 && box === undefined; i++, await sleep(50)) box = await fetchBox()
+  assert.ok(box !== undefined, acmems.log())
+  writeFileSync(at('box.pem'), box)
+  writeFileSync(
+    at('opened.key'),
+    openssl('cms', '-decrypt', '-inform', 'PEM', '-in', at('box.pem'), '-inkey', at('printer.key')),
+  )
+  writeFileSync(at('chain.pem'), box.slice(box.indexOf('-----BEGIN CERTIFICATE')))
+  assert.equal(publicKeyOf(at('opened.key')), certifiedKeyOf(at('chain.pem')))
+  assert.equal(namesOf(at('chain.pem')), 'DNS:printer.example.org')
+  const [, plain = ''] = readFileSync(at('opened.key'), 'utf8').split('\n')
+  appendFileSync(at('nothing'), '')
+  for (const file of readdirSync(join(folder.path, 'state'), { recursive: true, withFileTypes: true }))
+    if (file.isFile()) assert.ok(!readFileSync(join(file.parentPath, file.name)).includes(plain), file.name)
+  assert.ok(!acmems.log().includes(plain))
+
+  // Renewed with a new key, in one step.
+  await runCommand(['certs', 'renew', serialOf(at('chain.pem')), acmems.configFile])
+  for (let i = 0; i < 200 && (await fetchBox()) === box; i++) await sleep(50)
+  writeFileSync(at('box.pem'), (await fetchBox()) ?? '')
+  writeFileSync(
+    at('next.key'),
+    openssl('cms', '-decrypt', '-inform', 'PEM', '-in', at('box.pem'), '-inkey', at('printer.key')),
+  )
+  assert.notEqual(publicKeyOf(at('next.key')), publicKeyOf(at('opened.key')))
+})
