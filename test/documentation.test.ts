@@ -184,6 +184,7 @@ test('every command has help with examples', () => {
     'config-reference',
     'dns-records',
     'doctor',
+    'enroll',
   ]) {
     const { stdout, status } = spawnSync(join(checkout, 'acmems'), [command, '--help'], { encoding: 'utf8' })
     assert.equal(status, 0)

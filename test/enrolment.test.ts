@@ -1,14 +1,19 @@
 // A host's key comes in by a one-time token: the command, the door, and what the key is good for then.
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { after, before, test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { type Acmems, startAcmems } from './acmems.ts'
 import { type Outcome, runCommand } from './command.ts'
+import { readSnippet } from './documentation.ts'
 import { certificatesOf, makeCsr, namesOf } from './host.ts'
+import { makeTempFolder } from './peers/child.ts'
+import { requirePeer } from './peers/peers.ts'
 import { postTo, type Reply, type SigningWish, signRequest } from './request-signer.ts'
 
 const config = `[account]
@@ -100,6 +105,19 @@ test('a token lets one key in, once or again for who lost the answer', async () 
     const reply = await enroll(again, pemOf(publicKey))
     assert.deepEqual([reply.status, reply.text], [403, 'this key was revoked: make a new one\n'])
   }
+})
+
+test('by hand, as docs/request-signatures.md has it', async (t) => {
+  const shell = requirePeer(t, 'dash')
+  if (!shell || !requirePeer(t, 'curl') || !requirePeer(t, 'openssl')) return
+  using work = makeTempFolder('enrol')
+  const lines = ['enrol lines', 'thumbprint line'].map((mark) => readSnippet('docs/request-signatures.md', mark))
+  const text = lines.join('').replace('https://', 'http://')
+  const env = { ...process.env, HUB: `127.0.0.1:${acmems.mgmtPort}`, TOKEN: await makeToken() }
+  const { stdout } = await promisify(execFile)(shell.path, ['-c', text], { cwd: work.path, env })
+  const [keyId, thumbprint, ...more] = stdout.split('\n')
+  assert.match(keyId ?? '', /^[A-Za-z0-9_-]{43}$/)
+  assert.deepEqual([thumbprint, more], [keyId, []])
 })
 
 test('of two keys that come at once with one token, one gets in', async () => {

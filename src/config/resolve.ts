@@ -115,7 +115,7 @@ export function resolveConfig(
     if (credentials.length === 0) {
       complain(
         section.origin,
-        `[${sectionKey(section)}] names nobody: give ip, hmac_type and hmac_key, or all = yes to let everybody in`,
+        `[${sectionKey(section)}] names nobody: give ip, public-key, hmac_type and hmac_key, or all = yes to let everybody in`,
       )
     }
     if (values.domain.length === 0 && values['ip-address'].length === 0) {

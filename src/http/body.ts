@@ -3,6 +3,8 @@ import type { IncomingMessage } from 'node:http'
 /** undefined: more than the limit. @throws Error when the client went away */
 export function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {
+    // It may have gone while something else was waited for; nothing would be heard of it any more.
+    if (request.destroyed) reject(new Error('the client went away'))
     const chunks: Buffer[] = []
     let size = 0
     request.on('data', (chunk: Buffer) => {

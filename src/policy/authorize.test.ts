@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { type Identifier, identifierKey } from '../acme/identifier.ts'
 import type { Caller, Credential, Presented } from '../plugin-api.ts'
 import type { Csr } from '../x509/csr.ts'
-import { authenticate, authorize, couldAuthenticate } from './authorize.ts'
+import { authenticate, authorize, couldAuthenticate, couldAuthenticateSigned } from './authorize.ts'
 import type { Block } from './block.ts'
 
 const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -129,6 +129,17 @@ test('a credential that cannot tell from the head lets the body be read', () => 
     !couldAuthenticate(presented, [blockOf('x', [], { credentials: [credential(true), credential(false, false)] })]),
   )
   assert.ok(!couldAuthenticate(presented, []))
+})
+
+test('who could be let in if only the request were signed', () => {
+  const signed: Credential = { holds: () => false, couldHold: () => false, signingKeys: [] }
+  const could = (...credentials: Credential[]) =>
+    couldAuthenticateSigned(presented, [blockOf('x', [], { credentials })])
+  assert.ok(could(signed))
+  assert.ok(could(credential(true), signed))
+  assert.ok(!could(signed, credential(false, false)))
+  assert.ok(!could(credential(true)))
+  assert.ok(!could())
 })
 
 // properties --------------------------------------------------------------------------------------
