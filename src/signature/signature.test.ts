@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { createSecretKey, generateKeyPairSync, hash, sign } from 'node:crypto'
 import { test } from 'node:test'
+import fc from 'fast-check'
 import { authoritiesOf, parseAuthority } from './authority.ts'
 import { parseContentDigest } from './content-digest.ts'
 import { acceptSignature, readSignature, type SignedRequest } from './request-signature.ts'
@@ -304,4 +305,66 @@ test('a key tries only what is its own', () => {
   assert.equal(findSigner([rsa], undefined, base, sign('sha256', base, privateKey)), rsa)
   assert.equal(findSigner([rsa], 'rsa-v1_5-sha256', base, sign('sha1', base, privateKey)), undefined)
   assert.equal(findSigner([rsa], 'rsa-pss-sha512', base, sign('sha256', base, privateKey)), undefined)
+})
+
+// properties -------------------------------------------------------------------------------------
+
+const bareItem = fc.oneof(
+  fc.integer({ min: -999_999_999_999_999, max: 999_999_999_999_999 }),
+  fc.string({ unit: fc.integer({ min: 0x20, max: 0x7e }).map((code) => String.fromCharCode(code)), maxLength: 20 }),
+  fc.boolean(),
+  fc.uint8Array({ maxLength: 20 }),
+)
+const parameters = fc
+  .dictionary(fc.stringMatching(/^[a-z*][a-z0-9_.*-]{0,9}$/), bareItem, { maxKeys: 5, noNullPrototype: true })
+  .map((object) => new Map(Object.entries(object)))
+
+test('what is written is read as the same', () => {
+  const plain = { noNullPrototype: true }
+  const items = fc.array(fc.record({ value: bareItem, parameters }, plain), { maxLength: 10 })
+  const list = fc.record({ items, parameters }, plain)
+  fc.assert(
+    fc.property(list, (inner) => {
+      const text = formatInnerList(inner)
+      assert.deepEqual(parseDictionary(`a=${text}`).get('a'), inner)
+    }),
+  )
+})
+
+test('no text is anything but read or refused', () => {
+  const piece = fc.oneof(fc.constantFrom(...'()";,=:?-*a1 \t\\', '"a"', ':AA==:', 'sig1'), fc.string({ maxLength: 3 }))
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 30 }), (pieces) => {
+      const text = pieces.join('')
+      try {
+        const dictionary = parseDictionary(text)
+        for (const member of dictionary.values()) if (isInnerList(member)) formatInnerList(member)
+      } catch (error) {
+        assert.equal((error as Error).name, 'StructuredFieldError', text)
+      }
+    }),
+    { numRuns: 3000 },
+  )
+})
+
+test('an unknown key costs as much time as a known one', () => {
+  const base = Buffer.alloc(500, 'x')
+  const rsa = { keyId: 'k', thumbprint: '', key: generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey }
+  const p256 = { keyId: 'k', thumbprint: '', key: generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey }
+  for (const [known, signature] of [
+    [rsa, Buffer.alloc(256, 0x11)],
+    [ed25519, Buffer.alloc(64, 0x11)],
+    [p256, Buffer.alloc(64, 0x11)],
+  ] as const) {
+    const took: [number[], number[]] = [[], []]
+    for (let i = 0; i < 400; i++) {
+      for (const [side, keys] of [[known], []].entries()) {
+        const startMs = performance.now()
+        assert.equal(findSigner(keys, undefined, base, signature), undefined)
+        took[side]?.push(performance.now() - startMs)
+      }
+    }
+    const [one = 0, other = 0] = took.map((times) => times.sort((a, b) => a - b)[200] ?? 0)
+    assert.ok(one < 4 * other && other < 4 * one, `${known.key.asymmetricKeyType}: ${one} ms and ${other} ms`)
+  }
 })

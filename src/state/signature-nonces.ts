@@ -25,6 +25,8 @@ export function signatureNonces(
   maxNonces = defaultMaxNonces,
 ): SignatureNonces {
   let untilCount = 0
+  /** Keys that take up so much room that others could be left without. */
+  let greedy: ReadonlySet<string> = new Set()
 
   async function removeExpired(atMs: number): Promise<void> {
     await quick.deleteFrom('signature_nonces').where('forget_at_ms', '<=', atMs).execute()
@@ -38,18 +40,31 @@ export function signatureNonces(
     return Number(all)
   }
 
-  async function makeRoom(): Promise<void> {
-    if (untilCount-- > 0) return
-    untilCount = 0
-    if ((await count()) >= maxNonces) await removeExpired(nowMs())
-    const room = maxNonces - (await count())
-    if (room <= 0) throw new Error('more signed requests came within ten minutes than can be remembered')
-    untilCount = Math.min(room, countedEvery) - 1
+  async function findGreedy(): Promise<ReadonlySet<string>> {
+    const rows = await quick
+      .selectFrom('signature_nonces')
+      .select('key_id')
+      .groupBy('key_id')
+      .having(({ fn }) => fn.countAll(), '>=', maxNonces / 2)
+      .execute()
+    return new Set(rows.map(({ key_id }) => key_id))
+  }
+
+  async function makeRoom(keyId: string): Promise<void> {
+    if (untilCount-- <= 0) {
+      untilCount = 0
+      if ((await count()) >= maxNonces / 2) await removeExpired(nowMs())
+      const all = await count()
+      greedy = all >= maxNonces / 2 ? await findGreedy() : new Set()
+      if (all >= maxNonces) throw new Error('more signed requests came within ten minutes than can be remembered')
+      untilCount = Math.min(Math.ceil((maxNonces - all) / 2), countedEvery) - 1
+    }
+    if (greedy.has(keyId)) throw new Error(`too many requests within ten minutes were signed by ${keyId}`)
   }
 
   return {
     async use(keyId, nonce, forgetAtMs) {
-      await makeRoom()
+      await makeRoom(keyId)
       const taken = await quick
         .insertInto('signature_nonces')
         .values({ key_id: keyId, nonce, forget_at_ms: forgetAtMs })

@@ -122,12 +122,18 @@ test('more nonces than can be remembered are refused, until old ones are over', 
     dialect: nodeSqliteDialect(openSqlite(join(folder.path, 'state.db'), 'NORMAL')),
   })
   await new Migrator({ db, provider: migrations, allowUnorderedMigrations: true }).migrateToLatest()
-  const nonces = signatureNonces(db, () => atMs, 5)
-  for (let i = 0; i < 5; i++) assert.equal(await nonces.use('key', `nonce ${i}`, nowMs + 1000), true)
-  for (let i = 0; i < 2; i++) await assert.rejects(nonces.use('key', 'one more', nowMs + 1000), /more signed requests/)
+  const nonces = signatureNonces(db, () => atMs, 8)
+  const use = (keyId: string, i: number) => nonces.use(keyId, `nonce ${i}`, nowMs + 1000)
+  for (let i = 0; i < 4; i++) assert.equal(await use('greedy', i), true)
+  // One key alone cannot take what the others need.
+  for (let i = 0; i < 2; i++) await assert.rejects(use('greedy', 9), /signed by greedy/)
+  for (let i = 0; i < 4; i++) assert.equal(await use(`key ${i}`, i), true)
+  for (let i = 0; i < 2; i++) await assert.rejects(use('another', 0), /more signed requests/)
   atMs = nowMs + 1000
-  assert.equal(await nonces.use('key', 'one more', nowMs + 2000), true)
-  assert.equal(await nonces.use('key', 'one more', nowMs + 2000), false)
+  for (const keyId of ['another', 'greedy']) {
+    assert.equal(await use(keyId, 9), true)
+    assert.equal(await use(keyId, 9), false)
+  }
 })
 
 test('a state that was made before there were signatures gets what it lacks', async () => {
