@@ -251,11 +251,12 @@ describe('who gets in', () => {
 })
 
 describe('who does not', () => {
-  test('a signature is good once, also after a restart', async () => {
+  test('a signature is good once, also after a kill and a restart', async () => {
     const headers = headersFor(edWish)
     assertIssued(await post(headers))
     assertUnauthorized(await post(headers), /used before/)
     const { mgmtPort } = acmems
+    process.kill(acmems.pid, 'SIGKILL')
     await acmems.stop()
     acmems = await startAcmems(config, { folder: folder.path, mgmtPort })
     assertUnauthorized(await post(headers), /used before/)

@@ -123,7 +123,7 @@ export function unsigned(head: Head, message: string, reason = message): Signatu
 function unavailable(error: unknown): SignatureRefusal {
   return {
     status: 503,
-    text: 'signatures cannot be checked at the moment: the state cannot be used\n',
+    text: "signatures cannot be checked at the moment; the server's log says why\n",
     headers: { 'retry-after': String(retrySeconds) },
     reason: `signatures cannot be checked: ${error instanceof Error ? error.message : 'unknown reason'}`,
   }

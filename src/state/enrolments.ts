@@ -55,6 +55,13 @@ export function enrolments(db: Kysely<Schema>): Enrolments {
         .execute()
     },
     async useToken(tokenHash, keyId, atMs) {
+      // Anybody may ask: who guesses does not even get to the lock that writing takes.
+      const known = await db
+        .selectFrom('enrolment_tokens')
+        .select('used_by')
+        .where('token_hash', '=', tokenHash)
+        .executeTakeFirst()
+      if (known === undefined) return undefined
       const row = await db
         .updateTable('enrolment_tokens')
         .set({ used_by: keyId })
