@@ -38,6 +38,7 @@ const PEERS = {
   nsupdate: { args: ['-V'], version: /nsupdate ([\d.]+)/ },
   pdns_server: { args: ['--version'], version: /PowerDNS Authoritative Server ([\d.]+)/, status: 99 },
   dehydrated: { args: ['--version'], version: /Dehydrated version: ([\d.]+)/ },
+  'acme.sh': { args: ['--version'], version: /^v([\d.]+)$/m },
   dig: { args: ['-v'], version: /DiG ([\d.]+)/ },
   lego: { args: ['--version'], version: undefined, package: 'lego' },
   postgres: { args: ['--version'], version: /PostgreSQL\) ([\d.]+)/ },
@@ -78,6 +79,13 @@ function readTable(file: string): Map<string, string> {
 }
 
 function locate(name: PeerName): { path: string; unpackedIn?: string } | undefined {
+  // What is in the usual folders is a wrapper; the script that its plugins are beside is here.
+  if (name === 'acme.sh') {
+    const root = join(peersFolder(), 'root')
+    const path = 'usr/share/acme.sh/acme.sh'
+    const places = [{ path: join('/', path) }, { path: join(root, path), unpackedIn: root }]
+    return places.find((place) => isExecutable(place.path))
+  }
   const onSystem = [...(process.env.PATH ?? '').split(delimiter), ...SYSTEM_FOLDERS]
     .filter((folder) => folder.startsWith('/'))
     .map((folder) => ({ path: join(folder, name) }))
