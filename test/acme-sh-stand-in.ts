@@ -1,5 +1,5 @@
 /**
- * acme.sh itself is in no package that could be fetched, and is not ours to ship. This stands in for it as far as a plugin
+ * Stands in for acme.sh where a test looks at what reaches a plugin (test/acme-sh.test.ts has the real one), as far as one
  * can see: the functions that its developer's guide for DNS plugins lists, with the same names, files and ways of saving,
  * its help when there are no arguments, and nothing local about its variables. It was written from the documentation.
  */

@@ -326,7 +326,7 @@ test('lego gets certificates through httpreq and acme-dns, with the names proven
     assert.match(said, /403.*x\.web\.test: not in any auth block/, said)
   })
   await t.test(
-    "acme-dns' update, by the documentation's hook (Debian's lego is built without its acme-dns client)",
+    "acme-dns' update, by the documentation's hook (Debian builds lego without its acme-dns client; test/acme-sh.test.ts has one)",
     async () => {
       if (!requirePeer(t, 'curl')) return
       const hook = join(folder.path, 'acme-dns-hook')
