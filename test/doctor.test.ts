@@ -121,10 +121,21 @@ self-check-address = 127.0.0.1:${pebble.httpPort}
 type = http01
 listener =
 self-check-address = 127.0.0.1:${await freePort()}
+resolver = 127.0.0.1:${pebble.dnsPort}
+[verification "tls"]
+type = tlsalpn01
+listener = 127.0.0.1:${pebble.tlsPort}
+self-check-address = 127.0.0.1:${pebble.tlsPort}
+resolver = 127.0.0.1:${pebble.dnsPort}
 [auth "web"]
 ip = 127.0.0.1
 domain = *.example.test
 verification = http
+[auth "web by tls"]
+hmac_type = sha256
+hmac_key = a secret of some length
+domain = www.example.test
+verification = tls
 [auth "star"]
 ip = 127.0.0.1
 domain = *.star.test
@@ -134,11 +145,13 @@ verification = elsewhere
   await using acmems = await startAcmems(config, { folder: folder.path })
   const look = (...words: string[]) => examine(folder.path, ...words)
   const well = await look('www.example.test')
-  assert.equal(well.code, 0)
+  assert.equal(well.code, 0, JSON.stringify(well.findings, null, 1))
   assertFinding(well, 'policy', 'good', /^auth block "web": issuer "default", verification "http" \(http-01\)$/)
   assertFinding(well, 'public DNS', 'good', /127\.0\.0\.1 \(this machine\)/)
   assertFinding(well, 'http-01', 'good', /seen as the CA will see it/)
   assertFinding(well, 'limits', 'good', /room/)
+  assertFinding(well, 'policy', 'good', /^auth block "web by tls": .* \(tls-alpn-01\)$/)
+  assertFinding(well, 'tls-alpn-01', 'good', /seen as the CA will see it/)
 
   const text = await runCommand(['doctor', 'www.example.org', '*.example.test', '--config', acmems.configFile])
   assert.equal(text.code, 1)

@@ -1,37 +1,17 @@
 import type { CaaQuestion } from '../acme/caa.ts'
 import { type Identifier, isWildcard } from '../acme/identifier.ts'
-import { asProblemError } from '../acme/problem.ts'
-import type { AuthBlock, Config } from '../config/config.ts'
-import { type DnsServer, formatDnsServer, parseDnsServer } from '../dns/exchange.ts'
-import { createResolver, systemServers } from '../dns/lookup.ts'
-import { findNameservers, followCnames } from '../dns/zone.ts'
-import type { CheckFinding, PluginContext } from '../plugin-api.ts'
+import type { Config } from '../config/config.ts'
+import { type DnsServer, parseDnsServer } from '../dns/exchange.ts'
+import { systemServers } from '../dns/lookup.ts'
 import { coversName } from '../policy/name-pattern.ts'
 import { readVerification } from './dns-records.ts'
 import { type IssuerView, judgeIssuer, judgeLimits, viewIssuer } from './doctor-ca.ts'
 import { type NameView, viewCaa, viewName } from './doctor-dns.ts'
 import type { DoctorFinding } from './doctor-finding.ts'
+import type { Instruments, Way } from './doctor-instruments.ts'
 import { judgeCaaView, judgePrivateView, judgePublicView } from './doctor-judgement.ts'
-import { isOwnAddress, type Rehearsal, rehearse } from './doctor-rehearsal.ts'
-import type { Desk } from './open-installation.ts'
-import { runningServers } from './running-servers.ts'
-
-/** What the doctor looks with. */
-export type Instruments = {
-  readonly config: Config
-  readonly context: PluginContext
-  /** Absent where no server has ever run. */
-  readonly desk: Desk | undefined
-  /** Answers as the public DNS does. */
-  readonly resolver: string | undefined
-  /** Answers as this network's DNS does; the machine's own otherwise. */
-  readonly privateResolver: string | undefined
-  /** May a verification that changes DNS do so? */
-  readonly mayWrite: boolean
-}
-
-/** How a name is proven: what the blocks that cover it say. */
-type Way = { readonly blocks: readonly AuthBlock[]; readonly issuer: string; readonly verification: string | undefined }
+import { examineProof } from './doctor-proof.ts'
+import { isOwnAddress } from './doctor-rehearsal.ts'
 
 /** Walks the whole way of a name, on each way that the auth blocks know for it. */
 export async function examine(identifier: Identifier, instruments: Instruments): Promise<DoctorFinding[]> {
@@ -128,97 +108,4 @@ async function examineDns(
   const findings = [judgePublicView(question)]
   if (other !== undefined) findings.push(judgePrivateView(other, seen, isVisited))
   return { seen, findings }
-}
-
-async function examineProof(
-  identifier: Identifier,
-  { verification = '' }: Way,
-  method: string | undefined,
-  seen: NameView,
-  servers: readonly DnsServer[],
-  named: string | undefined,
-  { config, context, desk, mayWrite }: Instruments,
-): Promise<DoctorFinding[]> {
-  const topic = method ?? 'proof'
-  const unclear = (says: string, advice: string): DoctorFinding[] => [{ topic, verdict: 'unclear', says, advice }]
-  const chosen = config.verifications.get(verification)
-  if (chosen === undefined || (isWildcard(identifier) && method !== 'dns-01')) return []
-  if (chosen.plugin.kind === 'dns' && !mayWrite) {
-    const zone = await examineZone(identifier, servers, context)
-    return [
-      zone,
-      ...(zone.verdict === 'fails' ? [] : unclear('no record was written', 'try it in earnest with --rehearse')),
-    ]
-  }
-  if (method !== 'dns-01' && method !== undefined && seen.addresses.length === 0) return []
-  if (desk === undefined || (await runningServers(desk.state, desk.clock.nowMs())).length === 0)
-    return unclear('no acmems runs on this state that could show an answer', 'start it ("acmems serve") and ask again')
-  const rehearsal = await rehearse(desk, chosen, identifier, named)
-  const shown = chosen.plugin.kind === 'dns' ? 'an answer was written, and the servers of the zone show it' : undefined
-  return judgeRehearsal(topic, rehearsal, seen, chosen.options['self-check'] === false, shown)
-}
-
-/** Where a provider would write. */
-async function examineZone(
-  { value }: Identifier,
-  servers: readonly DnsServer[],
-  context: PluginContext,
-): Promise<DoctorFinding> {
-  const topic = 'dns-01'
-  try {
-    const resolver = createResolver(servers)
-    const fqdn = await followCnames(resolver, `_acme-challenge.${value.replace(/^\*\./, '')}`, context)
-    const { zone, servers: owners } = await findNameservers(resolver, resolver, fqdn, context)
-    const at = [...new Set(owners.map(({ name }) => name))].join(', ') || 'nobody known here'
-    return { topic, verdict: 'good', says: `the record will be ${fqdn}, in the zone ${zone} of ${at}` }
-  } catch (error) {
-    const { message, retry } = asProblemError(error)
-    const verdict = retry.when === 'never' ? 'fails' : 'unclear'
-    return {
-      topic,
-      verdict,
-      says: message,
-      advice: `see where _acme-challenge leads, asking ${servers.map(formatDnsServer).join(', ')}`,
-    }
-  }
-}
-
-const advices: Readonly<Record<string, string>> = {
-  'http-01':
-    'lead port 80 of the addresses that the CA sees to the listener of the verification (docs/reverse-proxies.md)',
-  'tls-alpn-01': 'lead port 443 of the addresses that the CA sees to the listener, unopened (docs/reverse-proxies.md)',
-  'dns-01': 'publish what "acmems dns-records" shows (docs/dns-server.md)',
-}
-
-function judgeRehearsal(
-  topic: string,
-  { asCa, asServer, left }: Rehearsal,
-  seen: NameView,
-  isBlind: boolean,
-  shown = 'an answer was shown, and seen as the CA will see it',
-): DoctorFinding[] {
-  const advice = advices[topic] ?? 'repair what it says'
-  const asServerToo = asServer?.outcome === 'wrong' ? asServer.reason : undefined
-  if (asCa.outcome === 'wrong' && isBlind)
-    return [{ topic, verdict: 'unclear', says: `${asCa.reason}; from outside it may be another (self-check = no)` }]
-  if (asCa.outcome === 'wrong') return [{ topic, verdict: 'fails', says: asCa.reason, advice }]
-  const seenAsCa: DoctorFinding =
-    asCa.outcome === 'visible'
-      ? { topic, verdict: 'good', says: shown }
-      : { topic, verdict: isNobodyHere(asCa, seen) ? 'fails' : 'unclear', says: asCa.reason, advice }
-  const leftBehind: DoctorFinding[] =
-    left === undefined ? [] : [{ topic, verdict: 'fails', says: `the answer could not be removed: ${left}` }]
-  if (asServerToo === undefined) return [seenAsCa, ...leftBehind]
-  return [
-    ...[seenAsCa, ...leftBehind],
-    {
-      ...{ topic: 'self-check', verdict: 'fails', says: `the server's own look finds another host: ${asServerToo}` },
-      advice: 'give the verification a resolver that answers as the public DNS does, or self-check = no',
-    },
-  ]
-}
-
-/** Refused elsewhere means little here: a router may not lead its own address back inside. On this machine it is sure. */
-function isNobodyHere(finding: CheckFinding, { addresses }: NameView): boolean {
-  return 'reason' in finding && /connection refused/.test(finding.reason) && addresses.every(isOwnAddress)
 }
