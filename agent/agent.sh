@@ -51,7 +51,6 @@ Configuration, one KEY = VALUE a line, # before a comment:
   mode = 640                   of files with the key (default 600; the others have 644)
   key-type = ec-256            ec-256 ec-384 rsa-2048 rsa-3072 rsa-4096
   reuse-key = yes              the same key and request again (default: a new key each time)
-  must-staple = yes
   roots = FILE                 the certificate must lead to one of these; the system's roots do not count
   check = nginx -t             after installing; where it fails, the former certificate is put back
   hook = systemctl reload nginx
@@ -127,7 +126,7 @@ read_arguments() {
 
 reset_configuration() {
   server='' pin='' cacert='' names='' directory='' key='' certificate='' chain='' fullchain='' combined=''
-  owner='' mode=600 key_type=ec-256 reuse_key=no must_staple=no roots='' check='' hook='' box=''
+  owner='' mode=600 key_type=ec-256 reuse_key=no roots='' check='' hook='' box=''
   host_key='' host_key_type=ec-256 key_id='' secret_file=''
   if [ "$(id -u)" = 0 ]; then state=/var/lib/acmems-agent
   else state=${XDG_STATE_HOME:-${HOME:-}/.local/state}/acmems-agent; fi
@@ -180,7 +179,6 @@ set_option() {
     mode) mode=$value ;;
     key-type) key_type=$value ;;
     reuse-key) reuse_key=$value ;;
-    must-staple) must_staple=$value ;;
     roots) roots=$value ;;
     check) check=$value ;;
     hook) hook=$value ;;
@@ -215,7 +213,6 @@ check_configuration() {
   check_choice key-type "$key_type" ec-256 ec-384 rsa-2048 rsa-3072 rsa-4096
   check_choice host-key-type "$host_key_type" ec-256 rsa-2048 rsa-3072 rsa-4096
   check_choice reuse-key "$reuse_key" yes no
-  check_choice must-staple "$must_staple" yes no
   case $mode in *[!0-7]* | '' | ????*) fail 2 "$config: mode = $mode is no octal mode such as 640" ;; esac
   case $owner in *[!A-Za-z0-9._:-]* | -*) fail 2 "$config: owner = $owner is no USER or USER:GROUP" ;; esac
   [ -n "$directory$key$certificate$chain$fullchain$combined" ] ||
@@ -470,7 +467,8 @@ sign_request() {
   fi
   choose_algorithm
   parameters="($parts);created=$(now);nonce=\"$(openssl rand -hex 16)\";keyid=\"$key_id\";alg=\"$algorithm\""
-  printf '%s"@signature-params": %s' "$lines" "$parameters" >"$temp/base"
+  printf '%s"@signature-params": %s' "$lines" "$parameters" >"$temp/base" ||
+    fail 1 "$temp cannot be written; is the disk full?"
   case $algorithm in
     hmac-sha256) signature=$(hmac <"$temp/base") ;;
     rsa-*) signature=$(openssl dgst -sha256 -sign "$host_key" "$temp/base" | openssl base64 -A) ;;
@@ -478,7 +476,8 @@ sign_request() {
     ed25519) signature=$(openssl pkeyutl -sign -rawin -inkey "$host_key" -in "$temp/base" | openssl base64 -A) ;;
   esac
   [ -n "$signature" ] || fail 1 "the request could not be signed"
-  printf 'Signature-Input: sig1=%s\nSignature: sig1=:%s:\n' "$parameters" "$signature" >>"$temp/request-head"
+  printf 'Signature-Input: sig1=%s\nSignature: sig1=:%s:\n' "$parameters" "$signature" >>"$temp/request-head" ||
+    fail 1 "$temp cannot be written; is the disk full?"
 }
 
 # send METHOD PATH QUERY BODY TYPE [HEADER] : one exchange; http_status, $temp/reply and $temp/reply-head
@@ -490,19 +489,20 @@ send() {
   : >"$temp/reply"
   : >"$temp/reply-head"
   url=$server$2${3:+?$3}
-  # -q: nobody's .curlrc. What is secret is in a file, not in an argument that everybody can see.
-  set -- -q -sS -X "$1" --proto "$protocol" --connect-timeout 20 --max-time 600 --max-filesize 262144 \
+  # What is secret is in a file, not in an argument that everybody can see.
+  set -- -sS -X "$1" --proto "$protocol" --connect-timeout 20 --max-time 600 --max-filesize 262144 \
     -H "@$temp/request-head" -D "$temp/reply-head" -o "$temp/reply" -w '%{http_code}' ${4:+--data-binary "@$4"} "$url"
   if [ -n "$pin" ]; then set -- -k --pinnedpubkey "$pin" "$@"
   elif [ -n "$cacert" ]; then set -- --cacert "$cacert" "$@"; fi
-  # Bounds what an endless answer can write; the unit is 512 octets.
-  http_status=$(ulimit -f 1024 2>/dev/null; curl "$@" 2>"$temp/curl-says")
+  # The limit bounds what an endless answer can write, in units of 512 octets. -q: nobody's .curlrc.
+  http_status=$(ulimit -f 1024 2>/dev/null; curl -q "$@" 2>"$temp/curl-says")
   curl_code=$?
   rm -f "$temp/request-head"
   case $curl_code in
     0) return 0 ;;
     90) fail 4 "the server at $server does not have the pinned key (pin = $pin): either it has a new one, or this is somebody else" ;;
     60 | 77) fail 4 "the server at $server cannot be trusted: $(tame <"$temp/curl-says")" ;;
+    23) fail 1 "what the server sent cannot be written; is the disk full?" ;;
     63 | 15[0-9]) fail 4 "the server at $server sent more than any answer has" ;;
     *) fail 1 "the server at $server cannot be reached: $(tame <"$temp/curl-says")" ;;
   esac
@@ -556,7 +556,7 @@ must_wait() {
 
 wish() {
   if [ -n "$box" ]; then printf 'box %s %s\n' "$box" "$names"
-  else printf '%s%s staple=%s\n' "$names" "$key_type" "$must_staple"; fi
+  else printf '%s%s\n' "$names" "$key_type"; fi
 }
 
 # As openssl prints the names of a certificate: DNS in lower case, IPv6 in eight groups.
@@ -643,7 +643,7 @@ prepare_pending() {
 
 make_csr() { # FOLDER
   alternatives=$(printf %s "$names" | normal_names | awk '{ printf "%s%s:%s", (NR > 1 ? "," : ""), toupper($1), $2 }')
-  cat >"$temp/request.cnf" <<TEXT
+  cat >"$temp/request.cnf" 2>/dev/null <<TEXT || fail 1 "$temp cannot be written; is the disk full?"
 [req]
 distinguished_name = dn
 req_extensions = extensions
@@ -651,11 +651,10 @@ string_mask = utf8only
 [dn]
 [extensions]
 subjectAltName = $alternatives
-$([ "$must_staple" = no ] || echo 'tlsfeature = status_request')
 TEXT
   openssl req -new -batch -sha256 -subj / -config "$temp/request.cnf" -key "$1/privkey.pem" -out "$1/request.csr" 2>"$temp/says" &&
     openssl req -in "$1/request.csr" -noout -verify >/dev/null 2>&1 ||
-    fail 1 "no request could be made: $(tame <"$temp/says")"
+    fail 1 "no request could be made; is the disk full? $(tame <"$temp/says")"
 }
 
 # The answer to the request under way, in $temp/answer. 1: there is nothing newer.
@@ -812,7 +811,11 @@ dress() { # MODE PATH
   chmod "$1" "$2" || fail 1 "$2 cannot be given mode $1"
 }
 
-combine() { cat "$place/live/fullchain.pem" "$place/live/privkey.pem" >"$temp/combined.pem" || fail 1 "$temp cannot be written; is the disk full?"; }
+combine() {
+  [ -n "$combined" ] || return 0
+  cat "$place/live/fullchain.pem" "$place/live/privkey.pem" >"$temp/combined.pem" 2>/dev/null ||
+    fail 1 "$temp cannot be written; is the disk full?"
+}
 source_of() { if [ "$1" = combined.pem ]; then echo "$temp/combined.pem"; else echo "$place/live/$1"; fi; }
 
 beside() { echo "${1%/*}/.${1##*/}.acmems-$$"; }
@@ -944,6 +947,8 @@ finish_change() {
     say "check failed, and there is no former certificate to put back: $words"
     return 5
   fi
+  # A request that was answered well is done with; one that a newer wish began is not.
+  if cmp -s "$place/pending/privkey.pem" "$place/live/privkey.pem"; then rm -rf "$place/pending"; fi
   if [ -n "$hook" ]; then
     chat "running the hook"
     if ! run_command "$hook"; then
@@ -951,8 +956,6 @@ finish_change() {
       return 5
     fi
   fi
-  # A request that was answered is done with; one that a newer wish began is not.
-  if cmp -s "$place/pending/privkey.pem" "$place/live/privkey.pem"; then rm -rf "$place/pending"; fi
   rm -f "$place/unfinished"
   prune_sets
 }

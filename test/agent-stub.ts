@@ -51,7 +51,12 @@ export async function startAgentStub(answer: Answer): Promise<AgentStub> {
     request.on('end', () => {
       const one = { method: request.method ?? '', url: request.url ?? '', headers: request.headers, body }
       asked.push(one)
-      stub.answer(one, response)
+      try {
+        stub.answer(one, response)
+      } catch (error) {
+        response.writeHead(500)
+        response.end(String(error))
+      }
     })
   })
   await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready))

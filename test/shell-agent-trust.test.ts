@@ -148,7 +148,7 @@ for (const shell of shells) {
       ['nothing', () => '', /no certificate chain/],
       ['cut off', (csr) => good(csr).slice(0, 700), /no certificate chain/],
       ['a command among it', (csr) => good(csr).replace('\n', '\n$(touch x)\n'), /no certificate chain/],
-      ['endless', (csr) => good(csr) + 'x'.repeat(3_000_000), /more than any answer has|cannot be reached/],
+      ['endless', (csr) => good(csr) + 'x'.repeat(3_000_000), /more than any answer has/],
     ]
     for (const [what, lie, said] of lies) {
       stub.answer = ({ body }, response) => reply(response, 200, lie(body))
