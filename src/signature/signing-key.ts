@@ -1,4 +1,4 @@
-import { createPublicKey, createSecretKey, hash, type KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey, createSecretKey, hash, type KeyObject } from 'node:crypto'
 
 /** A key that requests may be signed with. Its `key` holds no private half, except where that is a shared secret. */
 export type SigningKey = {
@@ -46,6 +46,21 @@ export function parsePublicKey(text: string): KeyObject {
   const openSsh = text.includes('-----BEGIN') ? undefined : text.split(/\s+/).find((word) => word.startsWith('AAAA'))
   const key = openSsh === undefined ? parsePem(text) : parseOpenSsh(openSsh)
   checkPublicKey(key)
+  return key
+}
+
+/**
+ * Reads a private key in PEM that requests can be signed with.
+ * @throws RangeError with a sentence about what is wrong with it
+ */
+export function parsePrivateKey(text: string | Buffer): KeyObject {
+  let key: KeyObject
+  try {
+    key = createPrivateKey(text)
+  } catch (cause) {
+    throw new RangeError('this is no private key in PEM without a password', { cause })
+  }
+  checkPublicKey(createPublicKey(key))
   return key
 }
 
