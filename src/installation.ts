@@ -89,7 +89,7 @@ export async function openInstallation(
     certificates: state.certificates,
     rates: state.rates,
     openAccountKey,
-    httpClient: (caFile) => httpClientFor(caFile, trusted, http, stack),
+    httpClient: (caFile, pins = []) => httpClientFor(caFile, pins, trusted, http, stack),
   })
   const disposables = stack.move()
   return {
@@ -105,12 +105,14 @@ export async function openInstallation(
 
   async function httpClientFor(
     caFile: string | undefined,
+    pins: readonly string[],
     trustedPem: readonly string[],
     shared: HttpClient,
     owner: AsyncDisposableStack,
   ): Promise<HttpClient> {
-    if (caFile === undefined) return shared
-    const client = createHttpClient([...trustedPem, await readFile(caFile, 'utf8')])
+    if (caFile === undefined && pins.length === 0) return shared
+    const ownPem = caFile === undefined ? [] : [await readFile(caFile, 'utf8')]
+    const client = createHttpClient([...trustedPem, ...ownPem], pins)
     return (owner.disposed ? disposables : owner).use(client)
   }
 }

@@ -272,8 +272,11 @@ export type PluginSetup = PluginContext & {
   readonly rates: RateLedger
   /** @param location `NAME:location`, as in `key = file:/path` */
   openAccountKey(location: string): Promise<AccountKey>
-  /** @param caFile PEM file of roots to trust beside the usual ones */
-  httpClient(caFile: string | undefined): Promise<HttpClient>
+  /**
+   * @param caFile PEM file of roots to trust beside the usual ones
+   * @param pins keys that the peer may have, `sha256//BASE64`: checked instead of its certificate's chain
+   */
+  httpClient(caFile: string | undefined, pins?: readonly string[]): Promise<HttpClient>
 }
 
 // the plugin itself -------------------------------------------------------------------------------
