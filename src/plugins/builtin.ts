@@ -18,6 +18,7 @@ import { httpreqProvider } from './dns/httpreq.ts'
 import { powerdnsProvider } from './dns/powerdns.ts'
 import { route53Provider } from './dns/route53.ts'
 import { acmeIssuer } from './issuers/acme-plugin.ts'
+import { acmemsIssuer } from './issuers/acmems.ts'
 import { localIssuer } from './issuers/local.ts'
 import { fileAccountKey } from './keys/file.ts'
 import { fileStorage } from './storages/file.ts'
@@ -47,6 +48,7 @@ export const builtinPlugins: readonly AnyPlugin[] = [
   fileAccountKey,
   acmeIssuer,
   localIssuer,
+  acmemsIssuer,
   noneStorage,
   stateStorage,
   fileStorage,
