@@ -5,6 +5,7 @@ import { version } from './version.ts'
 /** Each command is loaded when it is called: `--version` must not wait for a server's libraries. */
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./cli/serve.ts')).serveCommand(),
+  agent: async () => (await import('./cli/agent.ts')).agentCommand(),
   demo: async () => (await import('./cli/demo.ts')).demoCommand(),
   register: async () => (await import('./cli/register.ts')).registerCommand('register'),
   account: async () => (await import('./cli/account.ts')).accountCommand(),

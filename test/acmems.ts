@@ -25,6 +25,8 @@ export type AcmemsOptions = {
   /** Kept between two runs when given. */
   readonly folder?: string
   readonly args?: readonly string[]
+  /** What keeps certificates up without doors; then there is no [mgmt] listener but one that is written. */
+  readonly command?: 'serve' | 'agent'
 }
 
 /** @param config sections as a function of what only the moment knows; [state] and [mgmt] listener are added */
@@ -33,14 +35,18 @@ export async function startAcmems(config: string, options: AcmemsOptions = {}): 
   const folder = options.folder ?? cleanup.use(makeTempFolder('server')).path
   const mgmtPort = options.mgmtPort ?? (await freePort())
   const configFile = join(folder, 'acmems.ini')
-  const listener = config.includes('[mgmt]') ? '' : `[mgmt]\nlistener = 127.0.0.1:${mgmtPort}\n`
+  const { command = 'serve' } = options
+  const isWritten = config.includes('[mgmt]') || command === 'agent'
+  const listener = isWritten ? '' : `[mgmt]\nlistener = 127.0.0.1:${mgmtPort}\n`
   const state = config.includes('[state]') ? '' : `[state]\nurl = sqlite:${join(folder, 'state', 'state.db')}\n`
   writeFileSync(
     configFile,
-    `${state}${listener}${config.replace('[mgmt]\n', `[mgmt]\nlistener = 127.0.0.1:${mgmtPort}\n`)}`,
+    command === 'agent'
+      ? `${state}${config}`
+      : `${state}${listener}${config.replace('[mgmt]\n', `[mgmt]\nlistener = 127.0.0.1:${mgmtPort}\n`)}`,
   )
   const logFile = join(folder, `acmems-${Date.now()}.log`)
-  const child = startChild(process.execPath, [main, 'serve', configFile, ...(options.args ?? [])], {
+  const child = startChild(process.execPath, [main, command, configFile, ...(options.args ?? [])], {
     env: { ...options.env },
     cwd: folder,
     logFile,

@@ -17,7 +17,14 @@ function collect(value: string, former: string[]): string[] {
   return [...former, value]
 }
 
-/** @throws ConfigError */
-export function readConfig(files: readonly string[], flags: ConfigFlags): Promise<Config> {
-  return loadConfig({ files, environment, assignments: flags.set, lenient: flags.lenient, plugins: builtinPlugins })
+/**
+ * @param defaults assignments that hold where nothing else is written
+ * @throws ConfigError
+ */
+export function readConfig(
+  files: readonly string[],
+  { set: assignments, lenient }: ConfigFlags,
+  defaults: readonly string[] = [],
+): Promise<Config> {
+  return loadConfig({ files, environment, assignments, defaults, lenient, plugins: builtinPlugins })
 }

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import type { Config } from '../config/config.ts'
 import { environment, platformSettings } from '../config/environment.ts'
 import { ConfigError, formatFinding } from '../config/finding.ts'
 import type { Daemon } from '../daemon.ts'
@@ -19,11 +20,17 @@ export function serveCommand(): Command {
       'after',
       '\nExamples:\n  acmems serve /etc/acmems/acmems.ini\n  acmems serve --set mgmt.listener=127.0.0.1:8313\n  acmems serve --set account.type=local --set auth.lab.ip=127.0.0.1 --set "auth.lab.domain=*.lab.test"',
     )
-    .action(serve)
+    .action((files: string[], flags: ConfigFlags) => serve(files, flags))
 }
 
-async function serve(files: string[], flags: ConfigFlags): Promise<void> {
-  const config = await readConfig(files, flags)
+/** @param defaults assignments that hold where nothing else is written */
+export async function serve(
+  files: readonly string[],
+  flags: ConfigFlags,
+  defaults: readonly string[] = [],
+): Promise<void> {
+  const read = () => readConfig(files, flags, defaults)
+  const config = await read()
   using log = createLog(config.logging, process.stdout.isTTY === true)
   for (const warning of config.warnings) log.warn(formatFinding(warning))
   // Before anything else: a signal that comes while it starts must stop it in order, too.
@@ -32,7 +39,7 @@ async function serve(files: string[], flags: ConfigFlags): Promise<void> {
   const { startDaemon } = await import('../daemon.ts')
   const systemd = createSystemdNotifier(environment, log)
   const daemon = await startDaemon(config, { log, ...platformSettings() })
-  process.on('SIGHUP', () => void reload(daemon, files, flags, log).finally(() => systemd.ready()))
+  process.on('SIGHUP', () => void reload(daemon, files, read, log).finally(() => systemd.ready()))
   log.info('serving', {
     mgmt: daemon.mgmtAddresses,
     ...daemonAddresses(daemon),
@@ -58,10 +65,10 @@ function daemonAddresses({ responderAddresses, dnsApiAddresses }: Daemon): Recor
 }
 
 /** A configuration that cannot be used changes nothing: the old one goes on, and the log says why. */
-async function reload(daemon: Daemon, files: readonly string[], flags: ConfigFlags, log: Log): Promise<void> {
+async function reload(daemon: Daemon, files: readonly string[], read: () => Promise<Config>, log: Log): Promise<void> {
   log.reopen()
   try {
-    const config = await readConfig(files, flags)
+    const config = await read()
     for (const warning of config.warnings) log.warn(formatFinding(warning))
     await daemon.reload(config)
     log.info('configuration reloaded', { configuration: files })

@@ -16,6 +16,8 @@ export type ConfigSources = {
   readonly environment: Readonly<Record<string, string | undefined>>
   /** `--set` values. */
   readonly assignments: readonly string[]
+  /** Written as these, below everything else. */
+  readonly defaults?: readonly string[]
   /** Unknown sections and keys are warnings, as with acmems. */
   readonly lenient: boolean
   /** The built-in plugins; `[setup] plugin` adds to them. */
@@ -28,7 +30,7 @@ export type ConfigSources = {
  */
 export async function loadConfig(sources: ConfigSources): Promise<Config> {
   const findings: Finding[] = []
-  let sections: Section[] = []
+  let sections: Section[] = flagLayer(sources.defaults ?? []).sections
   for (const file of sources.files) {
     const parsed = parseIni(await readConfigFile(file), file)
     findings.push(...parsed.findings, ...findRepeatedSections(parsed.sections))
