@@ -1,4 +1,5 @@
 import { asProblemError } from '../acme/problem.ts'
+import { certificateBlockName } from '../config/certificate-block.ts'
 import { afterFailure, randomShareOf, wakeAtMs } from '../issuance/renewal-plan.ts'
 import { releaseDeadHolders } from '../order-holder.ts'
 import { isAlive } from '../process-id.ts'
@@ -32,6 +33,11 @@ export async function renewHere(desk: Desk, entries: readonly StoredEntry[], tel
   }
 
   async function renew(entry: StoredEntry): Promise<Renewal> {
+    const managed = desk.config.certificates.find(({ name }) => certificateBlockName(name) === entry.block)
+    if (managed !== undefined) {
+      const reason = `this machine keeps its key, too: run "acmems renew ${managed.name} --force"`
+      return { entry, outcome: 'failed', reason }
+    }
     // A server that starts when we were stopped goes on with it.
     await state.register.askRenewal(entry.id, clock.nowMs())
     tell(entry, 'asking the CA')

@@ -1,6 +1,8 @@
 import type { StoredEntry } from '../state/certificate-register.ts'
+import { allEntries } from './certificate-view.ts'
 import type { Desk } from './open-installation.ts'
 import { runningServers } from './running-servers.ts'
+import { formatNames } from './table.ts'
 
 /** What became of a renewal. */
 export type Renewal = {
@@ -39,11 +41,22 @@ export async function waitForRenewals(
   async function look(former: StoredEntry): Promise<void> {
     const entry = await state.register.find(former.id)
     if (entry === undefined) finish(former, { outcome: 'failed', reason: 'it is not in the register any more' })
+    else if (entry.supersededAtMs !== undefined && entry.supersededAtMs >= beganAtMs) await finishSuperseded(former)
     else if (entry.serial !== former.serial)
       finish(former, { outcome: 'renewed', serial: entry.serial, notAfterMs: entry.notAfterMs })
     else if (entry.lastError !== undefined) finish(former, { outcome: 'failed', reason: entry.lastError })
     // The server looked at it just when we asked, and wrote down what it knew before.
     else if (entry.plan.asked !== true) await state.register.askRenewal(former.id, clock.nowMs())
+  }
+
+  /** The server keeps its key: it made a new one, and with it another request. */
+  async function finishSuperseded(former: StoredEntry): Promise<void> {
+    for await (const entry of allEntries(state.register)) {
+      if (entry.block !== former.block || entry.supersededAtMs !== undefined || entry.id === former.id) continue
+      if (formatNames(entry.names.toSorted()) !== formatNames(former.names.toSorted())) continue
+      finish(former, { outcome: 'renewed', serial: entry.serial, notAfterMs: entry.notAfterMs })
+      return
+    }
   }
 
   async function tellSteps(entry: StoredEntry): Promise<void> {

@@ -221,7 +221,8 @@ export function createRenewals(parts: RenewalParts): Renewals {
         successor === undefined || kept === undefined
           ? await issuance.renew(request, entry.serial, !urgent)
           : await issuance.succeed(successor, kept, !urgent)
-      if (successor !== undefined) parts.succeeded?.(entry)
+      if (successor !== undefined) await register.savePlan(entry.id, undefined, undefined)
+      parts.succeeded?.(entry)
       const { serial, notAfterMs } = chain.leaf
       if (serial === entry.serial) {
         // What was running for the same need was met by the certificate that is to be replaced.

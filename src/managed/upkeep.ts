@@ -90,6 +90,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
 
   type Situation = {
     readonly next: HeldRequest | undefined
+    readonly current: HeldRequest | undefined
     readonly kept: Kept | undefined
     /** Why there is a certificate to get; undefined: there is none. */
     readonly why: string | undefined
@@ -100,7 +101,10 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     const next = await holding.next()
     const current = await holding.current()
     const kept = current === undefined ? undefined : await findKept({ holding, ...managed }, current)
-    const damage = await holding.findDamage()
+    const isNewer = kept !== undefined && kept.chain.leaf.serial !== current?.serial
+    const damage = isNewer
+      ? { reason: 'a newer certificate was issued for its key', keyIsLost: false }
+      : await holding.findDamage()
     const why =
       current === undefined
         ? 'there is none yet'
@@ -115,7 +119,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
                 : next !== undefined
                   ? 'it is due'
                   : undefined
-    return { next, kept, why, damage: damage?.reason }
+    return { next, current, kept, why, damage: damage?.reason }
   }
 
   async function lookAt(managed: Managed, { force = false } = {}): Promise<Look> {
@@ -146,7 +150,6 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
 
   async function getNext(managed: Managed, situation: Situation, why: string, force: boolean): Promise<Look> {
     const { holding } = managed
-    const { kept } = situation
     let { next } = situation
     if (next !== undefined && next.changes.length > 0) {
       await holding.discard()
@@ -155,12 +158,19 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     next ??= await holding.begin()
     progress(managed, `asking for a certificate, because ${why}`)
     const request = requestFor(managed, next)
-    const { chain, source } =
-      kept === undefined ? await issuance.issue(request) : await issuance.succeed(request, kept, !force)
+    const { chain, source } = await obtain(request, situation, force)
     if (source === 'issued') parts.tell({ kind: 'certificate.issued', ...factsOf(managed, chain) })
     progress(managed, 'installing it')
     await holding.install(chain, 'next')
     return installed(managed, chain, 'installed', why)
+  }
+
+  async function obtain(request: IssueRequest, { kept, current }: Situation, force: boolean) {
+    if (kept === undefined) return await issuance.issue(request)
+    // A key that stays, and RSA signs the same request the same way.
+    const isSame = current !== undefined && Buffer.from(current.postedBytes).equals(request.postedBytes)
+    if (isSame && force) return await issuance.renew(request, kept.chain.leaf.serial, false)
+    return await issuance.succeed(request, kept, !force)
   }
 
   function installed(managed: Managed, chain: Chain, outcome: 'installed' | 'repaired', why: string): Look {
@@ -254,7 +264,8 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
         held !== undefined && Buffer.from(held.postedBytes).equals(entry.postedBytes)
       if (isSame(next)) return undefined
       if (!isSame(current)) return 'replaced'
-      return requestFor(managed, next !== undefined && next.changes.length === 0 ? next : await holding.begin())
+      const made = next !== undefined && next.changes.length === 0 ? next : await holding.begin()
+      return isSame(made) ? undefined : requestFor(managed, made)
     })
   }
 
