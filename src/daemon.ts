@@ -1,18 +1,16 @@
 import { join } from 'node:path'
 import { auditEventOf, createAuditLog } from './audit-log.ts'
+import { createCertificateWork, createIssuanceOver, repeat } from './certificate-work.ts'
 import type { Config } from './config/config.ts'
 import { createDnsApiDoor } from './dns-api/dns-api-door.ts'
 import { createHousekeeping } from './housekeeping.ts'
 import { openListener } from './http/listener.ts'
 import { createPathDoors } from './http/paths.ts'
 import { createSignatureCheck } from './http/signature-check.ts'
-import { type Installation, type InstallationParts, openInstallation } from './installation.ts'
-import { createAbandonment } from './issuance/abandonment.ts'
-import { createIssuance, type Issuance } from './issuance/issue.ts'
+import { type InstallationParts, openInstallation } from './installation.ts'
 import type { Outages } from './issuance/records.ts'
-import { createRenewals } from './issuance/renewals.ts'
 import { createListenerSet } from './listener-set.ts'
-import { createUpkeep, type Managed } from './managed/upkeep.ts'
+import type { Managed } from './managed/upkeep.ts'
 import { openManagedCertificates } from './managed-certificates.ts'
 import { createMgmtListeners } from './mgmt-listeners.ts'
 import { releaseDeadHolders } from './order-holder.ts'
@@ -69,30 +67,8 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
       auditLog.note(auditEventOf(event))
       void runtime.notify(event)
     })
-  const renewals = createRenewals({
-    issuance,
-    register: state.register,
-    orders: state.orders,
-    context,
-    requestOf: (stored) => runtime.requestOf(stored),
-    abandon: createAbandonment({
-      orders: state.orders,
-      holder,
-      context,
-      issuers: () => [...runtime.issuers.values()],
-      solvers: () => [...runtime.solvers.values()],
-    }),
-    tell,
-    successorOf: (entry) => upkeep.successorOf(entry),
-    succeeded: ({ block }) => upkeep.wake(block),
-  })
-  const upkeep = createUpkeep({
-    issuance,
-    context,
-    certificates: () => managed,
-    requestOf: (stored) => runtime.requestOf(stored),
-    tell,
-  })
+  const work = { ...installation, issuance, runtime: () => runtime, managed: () => managed, tell }
+  const { renewals, upkeep } = createCertificateWork(work)
   const checkSignature = createSignatureCheck({ memory: createSignatureMemory(state), clock })
   const signDoor = createSignDoor({
     rules: () => runtime.rules,
@@ -213,19 +189,6 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   }
 }
 
-/** What orders, for the server and for a command that does it alone. */
-export function createIssuanceOver({ state, context, holder }: Installation): Issuance {
-  return createIssuance({
-    orders: state.orders,
-    register: state.register,
-    outages: state.outages,
-    blockedKeys: { has: (publicKeyHash) => state.register.isKeyBlocked(publicKeyHash) },
-    holder,
-    context,
-    repeat,
-  })
-}
-
 /** In the background: a CA that is down now may be up when it is needed. */
 async function prepareIssuers(runtime: Runtime, outages: Outages, context: PluginContext): Promise<void> {
   const needed = new Set(runtime.config.blocks.map(({ issuer }) => issuer))
@@ -239,10 +202,4 @@ async function prepareIssuers(runtime: Runtime, outages: Outages, context: Plugi
         context.log.warn('the issuer is not ready; it is tried again when it is needed', { issuer: name, error })
     })
   }
-}
-
-function repeat(everyMs: number, act: () => void): Disposable {
-  const timer = setInterval(act, everyMs)
-  timer.unref()
-  return { [Symbol.dispose]: () => clearInterval(timer) }
 }

@@ -9,6 +9,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   demo: async () => (await import('./cli/demo.ts')).demoCommand(),
   register: async () => (await import('./cli/register.ts')).registerCommand('register'),
   account: async () => (await import('./cli/account.ts')).accountCommand(),
+  renew: async () => (await import('./cli/renew.ts')).renewCommand(),
   certs: async () => (await import('./cli/certs.ts')).certsCommand(),
   orders: async () => (await import('./cli/orders.ts')).ordersCommand(),
   audit: async () => (await import('./cli/audit.ts')).auditCommand(),

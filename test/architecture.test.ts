@@ -112,7 +112,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'dns-api',
     'config',
   ],
+  'certificate-work': ['installation', 'issuance', 'managed', 'plugin-api', 'runtime'],
   daemon: [
+    'certificate-work',
     'managed',
     'managed-certificates',
     'audit-log',
@@ -136,6 +138,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'signature-memory',
   ],
   cli: [
+    'audit-log',
+    'certificate-work',
+    'managed',
+    'managed-certificates',
     'process-id',
     'responders',
     'acme',
@@ -220,7 +226,7 @@ const homes: readonly { readonly what: RegExp; readonly home: RegExp; readonly n
   { what: /process\.env\b/, home: /^config\/environment\.ts$/, name: 'the environment' },
   {
     what: /\bDate\.now\(|\bsetTimeout\(|\bsetInterval\(|\bsetImmediate\(/,
-    home: /^(clock|daemon|systemd-notify|http\/listener|responder\/dns-listener|http\/early-answer|cli\/.*)\.ts$/,
+    home: /^(clock|certificate-work|daemon|systemd-notify|http\/listener|responder\/dns-listener|http\/early-answer|cli\/.*)\.ts$/,
     name: 'time',
   },
   {

@@ -21,13 +21,18 @@ export type Desk = Installation & {
 }
 
 /**
- * Opens the state that the server uses; none is made.
+ * Opens the state that the server uses.
+ * @param wanted.state `made`: a command that does the server's work without one; else none is made
  * @throws Error when there is no state
  */
-export async function openDesk(files: readonly string[], flags: ConfigFlags): Promise<Desk> {
+export async function openDesk(
+  files: readonly string[],
+  flags: ConfigFlags,
+  wanted: { readonly state?: 'made' } = {},
+): Promise<Desk> {
   const config = await readConfig(files, flags)
   const platform = platformSettings()
-  requireState(config.stateUrl ?? `sqlite:${join(platform.stateFolder, 'state.db')}`)
+  if (wanted.state !== 'made') requireState(config.stateUrl ?? `sqlite:${join(platform.stateFolder, 'state.db')}`)
   const { openInstallation } = await import('../installation.ts')
   await using stack = new AsyncDisposableStack()
   const log = stack.use(createLog({ level: 'warning', destination: 'stderr', format: 'text' }, false))

@@ -13,7 +13,7 @@ const maxAtOnce = 4
 export async function renewHere(desk: Desk, entries: readonly StoredEntry[], tell: TellProgress): Promise<Renewal[]> {
   const { state, clock, context, holder } = desk
   desk.stopOnSignal()
-  const { createIssuanceOver } = await import('../daemon.ts')
+  const { createIssuanceOver } = await import('../certificate-work.ts')
   const { createResponders } = await import('../responders.ts')
   const runtime = await desk.openRuntime()
   await releaseDeadHolders(state.orders, holder, isAlive)

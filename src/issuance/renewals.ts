@@ -43,6 +43,8 @@ export type RenewalParts = {
 export interface Renewals {
   /** Looks at what is due now, a handful at most. @returns how many there were */
   lookAtDue(): Promise<number>
+  /** Looks at this one, whether it is due or not. */
+  lookAt(entry: RegisterEntry): Promise<void>
   /** Again and again, until the context's signal. Never rejects. */
   run(): Promise<void>
 }
@@ -270,5 +272,5 @@ export function createRenewals(parts: RenewalParts): Renewals {
     return randomShareOf(context)
   }
 
-  return { lookAtDue, run }
+  return { lookAtDue, lookAt, run }
 }
