@@ -24,6 +24,8 @@ export type Task = {
   readonly canWait: boolean
   /** The need was met meanwhile, by another server: that certificate. */
   findMet(): Promise<CertificateRecord | undefined>
+  /** Is this very certificate kept for the request already? */
+  isKept(chain: Chain): Promise<boolean>
   /** Keeps the certificate. false: it could not be kept. */
   keep(chain: Chain): Promise<boolean>
 }
@@ -134,6 +136,11 @@ export function createAttempts(parts: AttemptParts): { obtain(task: Task): Promi
       const chain = parseChain(issued.chainPem)
       checkChain(chain, task.request.grant.csr)
       checkValidity(chain, await parts.trustedNowMs(task.means))
+      // An issuer that keeps certificates itself may have no other one yet: then nothing is new, and nothing entered.
+      if (chain.leaf.serial === task.kept?.chain.leaf.serial && (await task.isKept(chain))) {
+        await letGo(run, { outcome: 'abandoned', reason: 'the issuer gives out the certificate that is here already' })
+        return { chain, source: 'kept' }
+      }
       // What could not be kept stays in the order's progress: the next one who asks gets it from there.
       if (await task.keep(chain)) await letGo(run, { outcome: 'issued', serial: chain.leaf.serial })
       else await letGo(run, undefined)

@@ -202,6 +202,7 @@ export function createIssuance(parts: IssuanceParts): Issuance {
         const found = await finder.findAtOnce(request)
         return found !== undefined && isMet(found) ? { chain: found.chain, source: 'kept' } : undefined
       },
+      isKept: async (chain) => (await finder.find(request))?.chain.leaf.serial === chain.leaf.serial,
       keep: (chain) => keep(request, means, chain, occasion),
     }
   }

@@ -153,6 +153,28 @@ test('without the CA’s word a certificate in use is renewed with a third of it
   )
 })
 
+test('an issuer that still gives out the same certificate is asked again now and then, until there is another', async () => {
+  await using fleet = await createFleet()
+  const first = fleet.fresh()
+  fleet.world.answerOf = () => first
+  await fleet.ask()
+  await fleet.live(60)
+  const asked = fleet.world.orders.length
+  await fleet.live(2, hourMs)
+  const again = fleet.world.orders.length - asked
+  assert.ok(again >= 5 && again <= 14, `${again} times in two days`)
+  assert.equal((await fleet.ask()).source, 'kept')
+  assert.equal(fleet.events.length, 0, 'nothing failed, and nothing was issued')
+  fleet.world.answerOf = () => fleet.fresh()
+  await fleet.live(0.5, hourMs)
+  assert.deepEqual(
+    fleet.events.map(({ kind }) => kind),
+    ['certificate.issued'],
+  )
+  await fleet.live(85)
+  assert.equal(fleet.events.length, 1, 'in use no longer')
+})
+
 test('the CA’s window is used, its instant kept while the window stays', async () => {
   await using fleet = await createFleet()
   fleet.world.renewalInfoOf = () => inWindow(40, 42)

@@ -56,6 +56,7 @@ const maxAtOnce = 8
 const takenForMs = 15 * 60_000
 const clockWaitMs = 3_600_000
 const goOnAgainMs = 60_000
+const longestUnchangedPauseMs = 6 * 3_600_000
 const maxQuestionsAtOnce = maxAtOnce / 2
 const questionSpreadMs = 60_000
 const longestSilenceMs = 30 * 60_000
@@ -227,8 +228,8 @@ export function createRenewals(parts: RenewalParts): Renewals {
       parts.succeeded?.(entry)
       const { serial, notAfterMs } = chain.leaf
       if (serial === entry.serial) {
-        // What was running for the same need was met by the certificate that is to be replaced.
-        await register.savePlan(entry.id, plan, clock.nowMs() + goOnAgainMs)
+        // What was running for the same need was met by it, or the issuer keeps it and has no other one yet.
+        await register.savePlan(entry.id, plan, clock.nowMs() + (urgent ? goOnAgainMs : unchangedPauseMs(entry)))
         return
       }
       // Whoever made it told it.
@@ -266,6 +267,12 @@ export function createRenewals(parts: RenewalParts): Renewals {
     }
     const notBeforeMs = retry.when === 'notBefore' ? retry.atMs : 0
     return afterFailure(plan, entry, clock.nowMs(), randomShare(), notBeforeMs)
+  }
+
+  /** Never so long that the rest of a short life would go by. */
+  function unchangedPauseMs({ notBeforeMs, notAfterMs }: RegisterEntry): number {
+    const pauseMs = Math.min((notAfterMs - notBeforeMs) / 100, longestUnchangedPauseMs)
+    return Math.max(pauseMs * (0.75 + randomShare() / 4), goOnAgainMs)
   }
 
   function randomShare(): number {
