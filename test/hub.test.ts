@@ -1,9 +1,10 @@
 // Two servers, one behind the other: enrolment by token, signed requests over TLS, every refusal in the hub's own words.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Acmems, accountAndHttp01, startAcmems } from './acmems.ts'
 import { type Outcome, runCommand } from './command.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
@@ -12,7 +13,7 @@ import { startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
 import { makeTlsIdentity, type TlsIdentity } from './peers/tls-identity.ts'
 
-const _local = '[account]\ntype = local\n'
+const local = '[account]\ntype = local\n'
 const fleet = '[auth "fleet"]\nenroll = yes\ndomain = *.fleet.test\n'
 
 function tls({ certificateFile, keyFile }: TlsIdentity): string {
@@ -107,12 +108,188 @@ test('a gateway gets its hosts certificates of Pebble through the hub, whatever 
   assert.match(invalid.text, /^127\.0\.0\.1:\d+ refused: .*127\.0\.0\.2/)
 })
 
+test('an agent keeps its host’s certificates by the hub: away, restarted, the agent killed, its clock wrong', async (t) => {
+  if (!requirePeer(t, 'pebble') || !requirePeer(t, 'openssl')) return
+  using folder = makeTempFolder('hub')
+  const identity = await identityIn(folder.path, 'tls')
+  await using pebble = await startPebble()
+  const hubPort = await freePort()
+  const hubConfig = `${accountAndHttp01(pebble)}${tls(identity)}public-name = 127.0.0.1:${hubPort}\n${fleet}`
+  const startHub = () => startAcmems(hubConfig, { folder: folder.path, mgmtPort: hubPort })
+  let hub = await startHub()
+  await using cleanup = new AsyncDisposableStack()
+  cleanup.defer(() => hub.stop())
+
+  // The line as the hub prints it.
+  const printed = await runCommand(['enroll', 'fleet', hub.configFile])
+  const line = printed.out.split('\n').find((one) => one.startsWith('acmems agent enroll ')) ?? ''
+  const agentFolder = join(folder.path, 'host')
+  mkdirSync(agentFolder)
+  const keyFile = join(agentFolder, 'agent.key')
+  const enrolled = await runCommand([...line.split(' ').slice(1), '--key', keyFile])
+  assert.equal(enrolled.code, 0, enrolled.err)
+  const section = enrolled.out.slice(enrolled.out.indexOf('[issuer'))
+  assert.match(section, /\npin = sha256\/\//)
+
+  const web = join(agentFolder, 'web')
+  const told = join(agentFolder, 'told')
+  const config = `${section}[certificate "web"]
+domain = www.fleet.test
+directory = ${web}
+hook = echo "$ACMEMS_NAMES" >> ${told}
+`
+  const options = { folder: agentFolder, command: 'agent', env: wrongClock } as const
+  await hub.stop()
+  let agent = await startAcmems(config, options)
+  cleanup.defer(() => agent.stop())
+  const [serving] = agent.logLines().filter(({ msg }) => msg === 'serving')
+  assert.deepEqual([serving?.mgmt, serving?.http01], [[], []], 'nobody can ask it')
+  hub = await startHub()
+  // Killed while the CA is at it; the hub goes on alone.
+  await until('the order', () => (pebble.requests().get('POST /order-plz') ?? 0) > 0)
+  process.kill(agent.pid, 'SIGKILL')
+  await until('its end', () => agent.hasEnded())
+  agent = await startAcmems(config, options)
+  await until('the hook', () => existsSync(told))
+  const certificate = join(web, 'cert.pem')
+  assert.equal(
+    execFileSync('openssl', ['x509', '-in', certificate, '-noout', '-pubkey'], { encoding: 'utf8' }),
+    execFileSync('openssl', ['pkey', '-in', join(web, 'privkey.pem'), '-pubout'], { encoding: 'utf8' }),
+  )
+  assert.equal(pebble.issuedCount(), 1, 'the same request was asked again')
+  assert.equal(readFileSync(told, 'utf8'), 'www.fleet.test\n')
+
+  // The hub restarted, and a second certificate by a reload.
+  await hub.stop()
+  hub = await startHub()
+  const second = join(agentFolder, 'mail')
+  writeFileSync(
+    agent.configFile,
+    `${readFileSync(agent.configFile, 'utf8')}[certificate "mail"]\ndomain = mail.fleet.test\ndirectory = ${second}\n`,
+  )
+  process.kill(agent.pid, 'SIGHUP')
+  await until('the second', () => existsSync(join(second, 'fullchain.pem')))
+  assert.deepEqual(namesOf(certificatesOf(readFileSync(join(second, 'fullchain.pem'), 'utf8'))[0]), [
+    'DNS:mail.fleet.test',
+  ])
+  process.kill(agent.pid, 'SIGTERM')
+  await until('its end', () => agent.hasEnded())
+  assert.match(agent.log(), /"msg":"stopped"/)
+})
+
+test('agent enroll: once or again, and a plain word for everything that can go wrong', async (t) => {
+  if (!requirePeer(t, 'openssl')) return
+  using folder = makeTempFolder('hub')
+  const [identity, other] = [await identityIn(folder.path, 'tls'), await identityIn(folder.path, 'other')]
+  await using hub = await startAcmems(`${local}${tls(identity)}${fleet}`)
+  const url = urlOf(hub)
+  const keyFile = join(folder.path, 'new', 'agent.key')
+  const pin = pinOf(identity)
+  const token = await makeToken(hub, '--label', 'web1')
+  const fails = async (code: number, said: RegExp, server: string, used: string, ...more: string[]) => {
+    const outcome = await enroll(server, used, '--key', keyFile, ...more)
+    assert.equal(outcome.code, code, outcome.err)
+    assert.match(outcome.err, said)
+    assert.equal(outcome.out, '')
+  }
+  await fails(2, /over https:/, url.replace('https', 'http').replace('127.0.0.1', '192.0.2.1'), token)
+  await fails(2, /name and a port; write https:/, `${url}/other`, token)
+  await fails(2, /no pin/, url, token, '--pin', 'sha256//abc')
+  await fails(2, /not both/, url, token, '--pin', pin, '--ca-file', identity.caFile)
+  await fails(2, /no token/, url, 'abc', '--pin', pin)
+  assert.ok(!existsSync(keyFile), 'nothing is made for what cannot be')
+  await fails(
+    1,
+    /is not the one that was pinned: its key is sha256\/\/\S{44}, which/,
+    url,
+    token,
+    '--pin',
+    pinOf(other),
+  )
+  await fails(1, /certificate that is not trusted here/, url, token)
+  await fails(1, /certificate that is not trusted here/, url, token, '--ca-file', other.caFile)
+  await fails(1, /did not answer: ECONNREFUSED\n.*typed again/, `https://127.0.0.1:${await freePort()}`, token)
+  await fails(1, /refused: this token is not known.*\n.*acmems enroll BLOCK/, url, 'x'.repeat(43), '--pin', pin)
+
+  const first = await enroll(url, token, '--ca-file', identity.caFile, '--key', keyFile, '--label', 'main')
+  assert.equal(first.code, 0, first.err)
+  assert.match(first.out, /\[issuer "main"\]\ntype = acmems\n/)
+  assert.equal(statSync(keyFile).mode & 0o777, 0o600)
+  const thumbprint = execFileSync(
+    'sh',
+    [
+      '-c',
+      `openssl pkey -pubin -in ${keyFile.replace('.key', '.pub')} -outform DER | openssl dgst -sha256 -binary | openssl base64 -A | tr '+/' '-_' | tr -d =`,
+    ],
+    { encoding: 'utf8' },
+  )
+  const before = readFileSync(keyFile, 'utf8')
+  const pinned = await runCommand(
+    ['agent', 'enroll', '--server', `${url}/`, '--token', '-', '--pin', pin, '--key', keyFile, '--json'],
+    `${token}\n`,
+  )
+  assert.equal(pinned.code, 0, pinned.err)
+  const { keyId, section } = JSON.parse(pinned.out) as { keyId: string; section: string }
+  assert.equal(keyId, thumbprint)
+  assert.ok(section.includes(`server = ${url}\n`))
+  assert.equal(readFileSync(keyFile, 'utf8'), before)
+
+  await fails(1, /refused: this token/, url, token, '--pin', pin, '--key', join(folder.path, 'another.key'))
+  const { out } = await runCommand(['enroll', 'revoke', keyId, hub.configFile])
+  assert.match(out, /revoked/)
+  await fails(1, /refused \(status 403\): this key was revoked/, url, await makeToken(hub), '--pin', pin)
+})
+
+test('a gateway says whose fault it is; its configuration is checked', async (t) => {
+  if (!requirePeer(t, 'openssl')) return
+  using folder = makeTempFolder('hub')
+  const [identity, other] = [await identityIn(folder.path, 'tls'), await identityIn(folder.path, 'other')]
+  await using hub = await startAcmems(`${local}${tls(identity)}${fleet}`)
+  const csr = makeCsr({ names: ['www.fleet.test'] })
+  const issuer = (more: string, server = urlOf(hub)) => `[account]\ntype = acmems\nserver = ${server}\n${more}`
+  for (const [more, status, said] of [
+    [`pin = ${pinOf(other)}`, 503, /is not the one that was pinned/],
+    ['', 503, /certificate that is not trusted here/],
+    // Not the host's fault, so no 403.
+    [
+      `pin = ${pinOf(other)}\npin = ${pinOf(identity)}`,
+      500,
+      /does not take this machine's signature: the signature does not/,
+    ],
+    [
+      `ca-file = ${identity.caFile}\nkey = ${identity.certificateFile}`,
+      500,
+      /key that requests are signed with cannot/,
+    ],
+  ] as const) {
+    await using gateway = await startAcmems(gatewayConfig(issuer(more)))
+    const reply = await postCsr(gateway.signUrl, csr)
+    assert.equal(reply.status, status, reply.text)
+    assert.match(reply.text, said)
+  }
+  for (const [more, said] of [
+    [issuer('', 'http://192.0.2.1:1313'), /over https:/],
+    [issuer(`pin = ${pinOf(identity)}`, 'http://127.0.0.1:1313'), /a pin needs/],
+    [issuer(`pin = ${pinOf(identity)}\nca-file = /x`), /not both/],
+    ['[account]\ntype = acmems\n', /server/],
+  ] as const)
+    await assert.rejects(startAcmems(gatewayConfig(more)), said)
+})
+
+async function until(what: string, happened: () => boolean): Promise<void> {
+  const deadlineMs = performance.now() + 30_000
+  while (!happened()) {
+    assert.ok(performance.now() < deadlineMs, `${what} did not come`)
+    await sleep(30)
+  }
+}
+
 async function untilStatus(wanted: number, act: () => Promise<{ status: number; text: string }>): Promise<string> {
   const deadlineMs = performance.now() + 20_000
   for (;;) {
     const { status, text } = await act()
     if (status === wanted) return text
     assert.ok(performance.now() < deadlineMs, text)
-    await new Promise((resolve) => setTimeout(resolve, 500))
+    await sleep(500)
   }
 }

@@ -20,6 +20,7 @@ const maxReplyBytes = 256 * 1024
 const postTimeoutMs = 150_000
 const askTimeoutMs = 20_000
 const dateLifetimeMs = 60_000
+const untrustedPauseMs = 60_000
 const nonceBytes = 16
 /** A signature that is so much off may have been refused for that; the rest of the delay is the network's. */
 const correctableMs = 60_000
@@ -52,7 +53,8 @@ export function createHubConnection(origin: string, userAgent: string): HubConne
     } catch (cause) {
       if (signal.aborted) throw signal.reason
       throw new ProblemError('serverInternal', `the server at ${host} ${whyNot(cause)}`, {
-        retry: { when: 'backoff' },
+        // Who shows the wrong key does so a moment later, too.
+        retry: isUntrusted(cause) ? { when: 'notBefore', atMs: clock.nowMs() + untrustedPauseMs } : { when: 'backoff' },
         cause,
       })
     }
@@ -105,8 +107,18 @@ export function whyNot(cause: unknown): string {
   if (!(cause instanceof Error)) return 'did not answer'
   if (cause.name === 'PinError') return `is not the one that was pinned: ${cause.message}`
   if (cause.name === 'TimeoutError') return 'did not answer in time'
-  const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined
-  if (code !== undefined && /CERT|SIGNATURE|ISSUER/.test(code))
-    return `shows a certificate that is not trusted here (${code}); give pin or ca-file`
+  const code = codeOf(cause)
+  if (isUntrusted(cause)) return `shows a certificate that is not trusted here (${code}); give pin or ca-file`
   return `did not answer: ${code ?? cause.message}`
+}
+
+/** Node's codes are those of OpenSSL's X509_V_ERR. */
+function isUntrusted(cause: unknown): boolean {
+  return (
+    cause instanceof Error && (cause.name === 'PinError' || /CERT|_SIGNATURE|ISSUER|ALTNAME/.test(codeOf(cause) ?? ''))
+  )
+}
+
+function codeOf(error: Error): string | undefined {
+  return 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
