@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Acmems, accountAndHttp01, startAcmems } from './acmems.ts'
 import { type Outcome, runCommand } from './command.ts'
+import { readSnippets } from './documentation.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
@@ -41,6 +42,19 @@ const urlOf = (hub: Pick<Acmems, 'mgmtPort'>) => `https://127.0.0.1:${hub.mgmtPo
 
 function enroll(server: string, token: string, ...more: string[]): Promise<Outcome> {
   return runCommand(['agent', 'enroll', '--server', server, '--token', token, ...more])
+}
+
+const readConfigurations = () =>
+  readSnippets('docs/agent.md')
+    .filter(({ mark }) => mark === 'configuration')
+    .map(({ text }) => text)
+
+function withValues(config: string, values: Readonly<Record<string, string>>): string {
+  return Object.entries(values).reduce((text, [key, value]) => {
+    const line = new RegExp(`^${key} = .*$`, 'm')
+    assert.match(text, line)
+    return text.replace(line, () => `${key} = ${value}`)
+  }, config)
 }
 
 /** Another machine: lets its own hosts in by their address, and gets everything from the hub. */
@@ -133,11 +147,11 @@ test('an agent keeps its host’s certificates by the hub: away, restarted, the 
 
   const web = join(agentFolder, 'web')
   const told = join(agentFolder, 'told')
-  const config = `${section}[certificate "web"]
-domain = www.fleet.test
-directory = ${web}
-hook = echo "$ACMEMS_NAMES" >> ${told}
-`
+  const written = { server: urlOf(hub), pin: /pin = (.*)/.exec(section)?.[1] ?? '', key: keyFile }
+  const shown = withValues(readConfigurations()[0] ?? '', written)
+  assert.ok(shown.startsWith(section), `what is printed is what the documents show:\n${section}\n${shown}`)
+  const hook = `echo "$ACMEMS_NAMES" >> ${told}`
+  const config = withValues(shown, { domain: 'www.fleet.test', directory: web, hook })
   const options = { folder: agentFolder, command: 'agent', env: wrongClock } as const
   await hub.stop()
   let agent = await startAcmems(config, options)
@@ -238,6 +252,45 @@ test('agent enroll: once or again, and a plain word for everything that can go w
   const { out } = await runCommand(['enroll', 'revoke', keyId, hub.configFile])
   assert.match(out, /revoked/)
   await fails(1, /refused \(status 403\): this key was revoked/, url, await makeToken(hub), '--pin', pin)
+})
+
+test('the gateway of the documents: TLS on both sides, and a gateway behind it', async (t) => {
+  if (!requirePeer(t, 'openssl') || !requirePeer(t, 'curl')) return
+  using folder = makeTempFolder('hub')
+  const [identity, own] = [await identityIn(folder.path, 'tls'), await identityIn(folder.path, 'own')]
+  await using hub = await startAcmems(`${local}${tls(identity)}${fleet}`)
+  const enrolIn = async (at: Acmems, name: string, caFile: string) => {
+    const key = join(folder.path, name)
+    const outcome = await enroll(urlOf(at), await makeToken(at), '--ca-file', caFile, '--key', key)
+    assert.equal(outcome.code, 0, outcome.err)
+    return key
+  }
+  const shown = withValues(readConfigurations()[1] ?? '', {
+    server: `${urlOf(hub)}\nkey = ${await enrolIn(hub, 'first.key', identity.caFile)}`,
+    'ca-file': identity.caFile,
+    'tls-certificate': own.certificateFile,
+    'tls-key': own.keyFile,
+    ip: '127.0.0.1',
+    domain: '**.fleet.test',
+  }).replace('listener = 10.0.0.1:1313\n', '')
+  await using gateway = await startAcmems(`${shown}${fleet}`)
+  const second = `[account]\ntype = acmems\nserver = ${urlOf(gateway)}\nkey = ${await enrolIn(gateway, 'second.key', own.caFile)}\npin = ${pinOf(own)}\n`
+  await using behind = await startAcmems(gatewayConfig(second))
+  const csr = makeCsr({ names: ['www.fleet.test'] })
+  const reply = await postCsr(behind.signUrl, csr)
+  assert.equal(reply.status, 200, reply.text)
+  const file = join(folder.path, 'csr')
+  writeFileSync(file, csr)
+  const direct = execFileSync(
+    'curl',
+    ['-sS', '--cacert', own.caFile, '--data-binary', `@${file}`, `${urlOf(gateway)}/sign`],
+    { encoding: 'utf8' },
+  )
+  assert.equal(direct, reply.text)
+  // The words of the one at the end, through both.
+  const refused = await postCsr(behind.signUrl, makeCsr({ names: ['www.other.test'] }))
+  assert.equal(refused.status, 403)
+  assert.match(refused.text, /refused: www\.other\.test: /)
 })
 
 test('a gateway says whose fault it is; its configuration is checked', async (t) => {
