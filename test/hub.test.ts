@@ -324,9 +324,12 @@ test('a gateway says whose fault it is; its configuration is checked', async (t)
     [issuer('', 'http://192.0.2.1:1313'), /over https:/],
     [issuer(`pin = ${pinOf(identity)}`, 'http://127.0.0.1:1313'), /a pin needs/],
     [issuer(`pin = ${pinOf(identity)}\nca-file = /x`), /not both/],
-    ['[account]\ntype = acmems\n', /server/],
+    ['[account]\ntype = acmems\n', /\[account\] needs server/],
   ] as const)
     await assert.rejects(startAcmems(gatewayConfig(more)), said)
+  const nothing = startAcmems(issuer(`pin = ${pinOf(identity)}\n`), { command: 'agent' })
+  await assert.rejects(nothing, /has no \[certificate\]/)
+  assert.equal((await runCommand(['agent'])).code, 2)
 })
 
 async function until(what: string, happened: () => boolean): Promise<void> {

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import { agentEnrollCommand } from './agent-enroll.ts'
-import { type ConfigFlags, withConfigFlags } from './config-arguments.ts'
+import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
 import { serve } from './serve.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -25,5 +25,8 @@ export function agentCommand(): Command {
 
 async function runAgent(files: string[], flags: ConfigFlags): Promise<void> {
   if (files.length === 0) throw new UsageError('name the configuration; "acmems agent enroll" prints how it begins')
+  const { certificates, mgmt } = await readConfig(files, flags, agentDefaults)
+  if (certificates.length === 0 && mgmt.listener.length === 0)
+    throw new Error('there is nothing to do: the configuration has no [certificate]')
   await serve(files, flags, agentDefaults)
 }

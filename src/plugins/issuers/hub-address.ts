@@ -4,11 +4,11 @@ const pinPattern = /^sha256\/\/[A-Za-z0-9+/]{43}=$/
 export function parseHubUrl(text: string): string {
   if (!URL.canParse(text)) throw new Error(`${JSON.stringify(text)} is no URL; write https://hub.example:1313`)
   const url = new URL(text)
-  const { protocol, hostname, username, pathname, search, hash, origin } = url
+  const { protocol, hostname, username, password, pathname, search, hash, origin } = url
   const isLoopback = hostname === 'localhost' || hostname === '[::1]' || /^127\.[\d.]+$/.test(hostname)
   if (protocol !== 'https:' && !(protocol === 'http:' && isLoopback))
     throw new Error('a server is reached over https:// (plain http:// only on this machine)')
-  if (username !== '' || search !== '' || hash !== '' || !['/', '/sign'].includes(pathname))
+  if (username !== '' || password !== '' || search !== '' || hash !== '' || !['/', '/sign'].includes(pathname))
     throw new Error(`${JSON.stringify(text)} has more than a name and a port; write ${origin}`)
   return origin
 }
