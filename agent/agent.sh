@@ -39,7 +39,7 @@ Usage: agent.sh [COMMAND] [OPTION...]
   -f, --force         renew although it is not due
   -v, --verbose       say what is done
       --server URL, --pin PIN, --cacert FILE, --token TOKEN (- reads it from standard input),
-      --name NAME (again for more), --directory PATH: for enroll, which writes them down when there is no configuration yet
+      --name NAME (again for more), --directory PATH, --state FOLDER: for enroll, which writes them down when there is no configuration yet
 
 Configuration, one KEY = VALUE a line, # before a comment:
   server = https://hub.example:1313
@@ -96,7 +96,7 @@ need_value() { [ "$#" -ge 2 ] || fail 2 "$1 needs a value; try --help"; }
 
 read_arguments() {
   command=renew configs='' force=no verbose=no
-  option_server='' option_pin='' option_cacert='' option_token='' option_names='' option_directory=''
+  option_server='' option_pin='' option_cacert='' option_token='' option_names='' option_directory='' option_state=''
   [ ! -t 2 ] || verbose=yes
   case ${1:-} in
     enroll | renew | install | hook | key | register | status | cron | systemd) command=$1 && shift ;;
@@ -113,6 +113,7 @@ read_arguments() {
       --cacert) need_value "$@" && option_cacert=$2 && shift ;;
       --token) need_value "$@" && option_token=$2 && shift ;;
       --name) need_value "$@" && option_names="$option_names$2 " && shift ;;
+      --state) need_value "$@" && option_state=${2%/} && shift ;;
       --directory) need_value "$@" && option_directory=$2 && shift ;;
       *) fail 2 "what is $1? try --help" ;;
     esac
@@ -1053,7 +1054,8 @@ enroll() {
     server=${option_server%/} pin=$option_pin cacert=$option_cacert
     [ -n "$server" ] || fail 2 'enroll needs --server'
     check_server
-    host_key=$state/agent.key place=$state/enrolment
+    case $option_state in '' | /?*) ;; *) fail 2 "--state $option_state must begin with /" ;; esac
+    state=${option_state:-$state} host_key=${option_state:-$state}/agent.key place=$state/enrolment
   fi
   [ "$option_token" != - ] || IFS= read -r option_token
   case $option_token in '' | *[!A-Za-z0-9_-]*) fail 2 'enroll needs --token, as the server printed it' ;; esac
@@ -1076,6 +1078,7 @@ write_configuration() {
     # shellcheck disable=SC2086
     if [ -n "$option_names" ]; then printf 'name = %s\n' $option_names; else echo '# name = www.example.org'; fi
     if [ -n "$option_directory" ]; then printf 'directory = %s\n' "$option_directory"; else echo '# directory = /etc/ssl/www'; fi
+    [ -z "$option_state" ] || printf 'state = %s\n' "$option_state"
     echo '# hook = systemctl reload nginx'
   } >"$config.new" && chmod 644 "$config.new" && mv "$config.new" "$config" || fail 1 "$config cannot be written"
   rm -rf "$state/enrolment"
