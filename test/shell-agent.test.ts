@@ -1,7 +1,7 @@
 // The shell agent under three shells, against a real server with TLS.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { type Acmems, startAcmems } from './acmems.ts'
@@ -116,5 +116,34 @@ for (const shell of shells) {
     assert.ok(!existsSync(join(host.state, 'agent.key')), 'who was never enrolled has no key')
     const status = await host.run('status')
     assert.deepEqual([status.code, /until {5}.*\(\d\d days\)/.test(status.stdout)], [0, true], status.stdout)
+  })
+}
+
+for (const shell of shells) {
+  test(`${shell}: a box that the server sealed to this host's key`, async (t) => {
+    using folder = makeTempFolder('box')
+    const config = join(folder.path, 'printer.conf')
+    using host = makeAgentHost(t, shell, 'https://127.0.0.1:1')
+    if (host === undefined) return
+    // The key comes first: the server's configuration names it.
+    host.configure({ box: 'printer', name: 'printer.lab.test' })
+    assert.equal((await host.run('key')).code, 0)
+    await using server = await startServer(
+      `[auth "printer"]\npublic-key = ${host.state}/agent.pub\ndomain = printer.lab.test\n[certificate "printer"]\ndomain = printer.lab.test\nrecipient = ${host.state}/agent.pub\nauth = printer\n`,
+    )
+    const text = `server = ${server.url}\ncacert = ${server.tls.caFile}\nstate = ${host.state}\ndirectory = ${host.directory}\nname = printer.lab.test\nbox = printer\n`
+    writeFileSync(config, text)
+    const deadlineMs = performance.now() + 20_000
+    let run = await host.run('--force', '--config', config)
+    // 503 until its first certificate is there.
+    while (run.code === 1 && performance.now() < deadlineMs) run = await host.run('--force', '--config', config)
+    assert.equal(run.code, 0, run.stderr + server.acmems.log())
+    assert.ok(host.isPairWhole())
+    assert.deepEqual(namesOf(host.certificate()), ['DNS:printer.lab.test'])
+    assert.match((await host.run('-v', '--config', config)).stderr, /the box is as it was/)
+    writeFileSync(config, text.replace('box = printer', 'box = other'))
+    const other = await host.run('--config', config)
+    assert.deepEqual([other.code, /refused this host \(403\)/.test(other.stderr)], [3, true], other.stderr)
+    assert.ok(host.isPairWhole(), 'what is here stays')
   })
 }
