@@ -18,6 +18,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   enroll: async () => (await import('./cli/enroll.ts')).enrollCommand(),
   'dns-records': async () => (await import('./cli/dns-records.ts')).dnsRecordsCommand(),
   doctor: async () => (await import('./cli/doctor.ts')).doctorCommand(),
+  import: async () => (await import('./cli/import.ts')).importCommand(),
   'check-config': async () => (await import('./cli/check-config.ts')).checkConfigCommand(),
   'config-reference': async () => (await import('./cli/config-reference.ts')).configReferenceCommand(),
 }
