@@ -33,8 +33,8 @@ export type RenewalParts = {
    * undefined: the same request is made again.
    */
   successorOf?(entry: RegisterEntry): Promise<IssueRequest | 'replaced' | undefined>
-  /** The certificate of this entry has a successor. */
-  succeeded?(entry: RegisterEntry): void
+  /** There is a new certificate for this block. */
+  succeeded?(entry: Pick<RegisterEntry, 'block'>): void
   /** Nobody may go on with this order: what it left outside is undone. */
   abandon(need: Need): Promise<void>
   tell(event: IssuanceEvent): void
@@ -113,6 +113,7 @@ export function createRenewals(parts: RenewalParts): Renewals {
     try {
       await issuance.resume(request, need.replacedSerial)
       log.info('an order that was left behind is finished', { names: need.names })
+      parts.succeeded?.(need)
     } catch (error) {
       if (context.signal.aborted) return
       const { retry, message: reason } = asProblemError(error)

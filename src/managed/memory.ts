@@ -18,8 +18,11 @@ export type CertificateMemory = {
   /** The hook has not run for what is installed. */
   readonly hookDue?: Pause
   /** It could not be had, or not be installed. */
-  readonly trouble?: Pause & { readonly reason: string }
+  readonly trouble?: Trouble
 }
+
+/** `wasThere`: the certificate was, and could not be installed. */
+export type Trouble = Pause & { readonly reason: string; readonly wasThere: boolean }
 
 export type Pause = { readonly failures: number; readonly retryAtMs: number }
 
@@ -53,7 +56,7 @@ function parseMemory(value: unknown): CertificateMemory {
     ...(isJsonObject(next) ? { next: parseRequest(next) } : {}),
     ...(isJsonObject(current) ? { current: { ...parseRequest(current), ...parseInstalled(current) } } : {}),
     ...(isJsonObject(hookDue) ? { hookDue: parsePause(hookDue) } : {}),
-    ...(isJsonObject(trouble) ? { trouble: { ...parsePause(trouble), reason: textOf(trouble.reason) } } : {}),
+    ...(isJsonObject(trouble) ? { trouble: parseTrouble(trouble) } : {}),
   }
 }
 
@@ -70,6 +73,10 @@ function parseInstalled({ serial, files }: JsonObject): { serial: string; files:
       ...{ path: textOf(path), sha256: textOf(sha256), holdsKey: holdsKey === true },
     })),
   }
+}
+
+function parseTrouble(trouble: JsonObject): Trouble {
+  return { ...parsePause(trouble), reason: textOf(trouble.reason), wasThere: trouble.wasThere === true }
 }
 
 function parsePause({ failures, retryAtMs }: JsonObject): Pause {

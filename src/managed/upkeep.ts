@@ -11,7 +11,7 @@ import { KeyLostError } from './file-holding.ts'
 import { lockFolder } from './folder-lock.ts'
 import type { HeldRequest, Holding } from './holding.ts'
 import { hookFacts, runCommand } from './hooks.ts'
-import { readMemory, writeMemory } from './memory.ts'
+import { readMemory, type Trouble, writeMemory } from './memory.ts'
 import { pauseAfter } from './pause.ts'
 
 /** A `[certificate]` that is kept up. */
@@ -57,7 +57,7 @@ export interface Upkeep {
    * `replaced`: it is no certificate of today's any more; undefined: it is none of ours.
    */
   successorOf(entry: RegisterEntry): Promise<IssueRequest | 'replaced' | undefined>
-  /** There may be something to do for the certificate of this block; without one, for all. */
+  /** There may be something to do for the certificate of this block; without one, for all, whatever failed before. */
   wake(block?: string): void
   /** Again and again, until the context's signal. Never rejects. */
   run(): Promise<void>
@@ -76,6 +76,8 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
   const { clock, log } = context
   const turns = createTurns()
   const nextLookAtMs = new Map<string, number>()
+  /** Not paused any more: somebody may have cured what was wrong. */
+  const unpaused = new Set<string>()
   const progress = (managed: Managed, text: string) => parts.progress?.(managed.section.name, text)
 
   function requestFor({ block }: Managed, { postedBytes }: HeldRequest): IssueRequest {
@@ -138,7 +140,8 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     const situation = await assess(managed, force)
     const { trouble } = await readMemory(folder)
     if (situation.why === undefined && situation.damage === undefined) return { outcome: 'in order' }
-    if (trouble !== undefined && !force && trouble.retryAtMs > clock.nowMs())
+    const isPaused = trouble !== undefined && trouble.retryAtMs > clock.nowMs() && !force
+    if (isPaused && !unpaused.delete(managed.block) && !(await cameMeanwhile(managed, situation.next, trouble)))
       return { outcome: 'waiting', untilMs: trouble.retryAtMs, reason: trouble.reason }
     if (situation.why !== undefined) return await getNext(managed, situation, situation.why, force)
     const chain = situation.kept?.chain
@@ -146,6 +149,19 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     progress(managed, `putting it in place again: ${situation.damage}`)
     await holding.install(chain, 'again')
     return installed(managed, chain, 'repaired', situation.damage ?? '')
+  }
+
+  /** What was ordered before came meanwhile: an order that was left behind was finished. */
+  async function cameMeanwhile(
+    managed: Managed,
+    next: HeldRequest | undefined,
+    { wasThere }: Trouble,
+  ): Promise<boolean> {
+    return !wasThere && (await isThere(managed, next))
+  }
+
+  async function isThere(managed: Managed, next: HeldRequest | undefined): Promise<boolean> {
+    return next !== undefined && next.changes.length === 0 && (await findKept(managed, next)) !== undefined
   }
 
   async function getNext(managed: Managed, situation: Situation, why: string, force: boolean): Promise<Look> {
@@ -196,7 +212,8 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
       if (error instanceof KeyLostError) await holding.discard()
       const memory = await readMemory(folder)
       const pause = pauseAfter(memory.trouble, problem, context)
-      await writeMemory(folder, { ...memory, trouble: { ...pause, reason } })
+      const wasThere = await isThere(managed, await holding.next())
+      await writeMemory(folder, { ...memory, trouble: { ...pause, reason, wasThere } })
       const again = new Date(pause.retryAtMs).toISOString()
       log.warn('a certificate cannot be had or installed', { certificate: section.name, reason, again })
     } catch (cause) {
@@ -301,8 +318,10 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
       return damage === undefined ? undefined : `it is put in place again: ${damage}`
     },
     wake(block) {
-      if (block === undefined) nextLookAtMs.clear()
-      else nextLookAtMs.delete(block)
+      for (const managed of parts.certificates()) {
+        if (block === undefined) unpaused.add(managed.block)
+        if (block === undefined || block === managed.block) nextLookAtMs.delete(managed.block)
+      }
     },
   }
 }
