@@ -10,7 +10,7 @@ import type { Chain } from '../x509/chain.ts'
 import { KeyLostError } from './file-holding.ts'
 import { lockFolder } from './folder-lock.ts'
 import type { HeldRequest, Holding } from './holding.ts'
-import { hookFacts, runCommand } from './hooks.ts'
+import { createHookRuns } from './hook-runs.ts'
 import { readMemory, type Trouble, writeMemory } from './memory.ts'
 import { pauseAfter } from './pause.ts'
 
@@ -225,46 +225,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     return { outcome: 'failed', reason }
   }
 
-  async function runHooks(): Promise<string[]> {
-    const due: { readonly managed: Managed; readonly chain: Chain; readonly failures: number }[] = []
-    for (const managed of parts.certificates()) {
-      const { hookDue } = await readMemory(managed.folder).catch(() => ({ hookDue: undefined }))
-      if (hookDue === undefined || hookDue.retryAtMs > clock.nowMs()) continue
-      const current = await managed.holding.current()
-      const kept = current === undefined ? undefined : await findKept(managed, current)
-      if (kept !== undefined) due.push({ managed, chain: kept.chain, failures: hookDue.failures })
-    }
-    const reasons: string[] = []
-    for (const [command, list] of Map.groupBy(due, ({ managed }) => managed.section.values.hook)) {
-      const problem = command === undefined ? undefined : await runHookFor(command, list)
-      for (const { managed } of list)
-        await settleHook(managed, problem).catch((error: unknown) => log.error('a hook cannot be noted', { error }))
-      if (problem !== undefined) reasons.push(problem.message)
-    }
-    return reasons
-  }
-
-  async function runHookFor(command: string, list: readonly { managed: Managed; chain: Chain }[]) {
-    const facts = list.map(({ managed, chain }) => hookFacts(managed.section, chain))
-    const timeoutMs = Math.max(...list.map(({ managed }) => managed.section.values['hook-timeout']))
-    for (const { managed } of list) progress(managed, 'running its hook')
-    try {
-      await runCommand(command, facts, timeoutMs, context)
-      return undefined
-    } catch (error) {
-      return asProblemError(error)
-    }
-  }
-
-  async function settleHook({ folder }: Managed, problem: ReturnType<typeof asProblemError> | undefined) {
-    await using lock = await lockFolder(folder)
-    if (lock === undefined) return
-    const { hookDue, ...rest } = await readMemory(folder)
-    await writeMemory(
-      folder,
-      problem === undefined ? rest : { ...rest, hookDue: pauseAfter(hookDue, problem, context) },
-    )
-  }
+  const runHooks = createHookRuns({ context, progress, findKept, certificates: parts.certificates })
 
   async function successorOf(entry: RegisterEntry): Promise<IssueRequest | 'replaced' | undefined> {
     const managed = parts.certificates().find(({ block }) => block === entry.block)
