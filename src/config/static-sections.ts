@@ -27,6 +27,12 @@ export const mgmtOptions = {
     'path',
   ),
   'tls-key': text("the certificate's private key, a PEM file", 'path'),
+  tls: {
+    meaning:
+      'managed NAME: serve HTTPS on the TCP listeners with what [certificate "NAME"] has, and a self-signed certificate until then',
+    type: 'managed NAME',
+    parse: parseManagedTls,
+  },
   'max-size': { meaning: 'the largest request that is read', type: 'size', default: '4096', parse: parseSize },
   'public-name': {
     meaning:
@@ -164,6 +170,13 @@ function oneOf<const Words extends readonly string[]>(...words: Words): (text: s
     if (word === undefined) throw new Error(`${JSON.stringify(value)} is none of ${words.join(', ')}`)
     return word
   }
+}
+
+/** @returns the name of the certificate */
+function parseManagedTls(text: string): string {
+  const name = /^managed\s+(\S+)$/.exec(text)?.[1]
+  if (name === undefined) throw new Error(`${JSON.stringify(text)} is not "managed NAME", the name of a [certificate]`)
+  return name
 }
 
 function parseStateUrl(text: string): string {
