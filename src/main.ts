@@ -7,6 +7,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./cli/serve.ts')).serveCommand(),
   agent: async () => (await import('./cli/agent.ts')).agentCommand(),
   demo: async () => (await import('./cli/demo.ts')).demoCommand(),
+  init: async () => (await import('./cli/init.ts')).initCommand(),
   register: async () => (await import('./cli/register.ts')).registerCommand('register'),
   account: async () => (await import('./cli/account.ts')).accountCommand(),
   renew: async () => (await import('./cli/renew.ts')).renewCommand(),

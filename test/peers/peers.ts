@@ -44,6 +44,7 @@ const PEERS = {
   postgres: { args: ['--version'], version: /PostgreSQL\) ([\d.]+)/ },
   busybox: { args: [], version: /BusyBox v([\d.]+)/ },
   perl: { args: ['-v'], version: /\(v([\d.]+)\)/ },
+  script: { args: ['--version'], version: /util-linux ([\d.]+)/ },
   'systemd-notify': { args: ['--version'], version: /systemd (\d+)/ },
 } as const satisfies Record<string, HowToAsk>
 
