@@ -319,7 +319,8 @@ take_lock() {
   # Whatever a run that was killed left behind: nobody else is at work now, but others may wait.
   set +f
   rm -rf "$place"/tmp.* "$place"/*.new "$place"/sets/*.new
-  for old in "$lock".*; do is_running "$(cat "$old" 2>/dev/null)" || rm -f "$old"; done
+  # By the number in the name: who just begins has not written into it yet.
+  for old in "$lock".*; do kill -0 "${old##*.}" 2>/dev/null || rm -f "$old"; done
   set -f
   temp=$place/tmp.$$
   mkdir "$temp" || fail 1 "$place cannot be written; is the disk full?"
