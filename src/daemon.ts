@@ -10,6 +10,7 @@ import { createSignatureCheck } from './http/signature-check.ts'
 import { type InstallationParts, openInstallation } from './installation.ts'
 import type { Outages } from './issuance/records.ts'
 import { createListenerSet } from './listener-set.ts'
+import { placeFirstCertificate } from './managed/first-certificate.ts'
 import type { Managed } from './managed/upkeep.ts'
 import { openManagedCertificates } from './managed-certificates.ts'
 import { createMgmtListeners } from './mgmt-listeners.ts'
@@ -131,10 +132,20 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   responders.relayTo(runtime.responderRelays)
   await responders.change(runtime.responderAddresses)
   await dnsApi.change(runtime.dnsApiListeners)
+  await placeFirst(config)
   await mgmt.change(config)
   await prepareIssuers(runtime, state.outages, context)
   stack.use(await createHousekeeping(state, holder, context, repeat))
   working = Promise.all([renewals.run(), upkeep.run()])
+
+  /** The listener needs a certificate before anybody can be asked for one. */
+  async function placeFirst({ mgmtTls, certificates }: Config): Promise<void> {
+    const section = certificates.find(({ name }) => name === mgmtTls?.managed)
+    if (section !== undefined && (await placeFirstCertificate(section, context)))
+      parts.log.info('the management listener begins with a self-signed certificate; its key stays', {
+        certificate: section.name,
+      })
+  }
 
   async function change(next: Config): Promise<void> {
     const fresh = await createRuntime(next, setupFor)
@@ -143,6 +154,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
       freshlyManaged = await manage(fresh)
       await responders.change(fresh.responderAddresses)
       await dnsApi.change(fresh.dnsApiListeners)
+      await placeFirst(next)
       await mgmt.change(next)
     } catch (error) {
       await responders.change(runtime.responderAddresses)

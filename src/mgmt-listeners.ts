@@ -40,9 +40,9 @@ export function createMgmtListeners(parts: MgmtListenersParts): MgmtListeners {
     parts.openAt(address, mode === 'plain' ? undefined : { source, asksForCertificate: mode !== 'tls' })
   const set = createListenerSet(openAt, parts.log)
 
-  async function filesFor({ mgmt }: Config): Promise<TlsFiles | undefined> {
-    const [certificateFile, keyFile] = [mgmt['tls-certificate'], mgmt['tls-key']]
-    if (certificateFile === undefined || keyFile === undefined) return undefined
+  async function filesFor({ mgmtTls }: Config): Promise<TlsFiles | undefined> {
+    if (mgmtTls === undefined) return undefined
+    const { certificateFile, keyFile } = mgmtTls
     if (files?.paths.certificateFile === certificateFile && files.paths.keyFile === keyFile) {
       // Not a reason to refuse the rest of a changed configuration: what was read last is still good.
       await files.refresh()

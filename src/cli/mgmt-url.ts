@@ -5,7 +5,7 @@ import type { Config } from '../config/config.ts'
 import { hostAndPort } from '../http/listener.ts'
 
 /** Where hosts reach this server, as far as the configuration tells. */
-export function mgmtUrl({ mgmt }: Pick<Config, 'mgmt'>): string {
+export function mgmtUrl({ mgmt, mgmtTls }: Pick<Config, 'mgmt' | 'mgmtTls'>): string {
   const [name] = mgmt['public-name']
   const [listener = '127.0.0.1:1313'] = mgmt.listener.filter((address) => !/^(unix|fd):/.test(address))
   const { host, port } = hostAndPort(listener)
@@ -14,19 +14,13 @@ export function mgmtUrl({ mgmt }: Pick<Config, 'mgmt'>): string {
   const isAnywhere = ['0.0.0.0', '::'].includes(host)
   const shown = isAnywhere ? hostname() : host.includes(':') ? `[${host}]` : host
   // Without TLS only this machine itself may enrol.
-  const isPlain = tlsCertificateOf(mgmt) === undefined && /^(127\.|::1$|localhost$)/.test(host)
+  const isPlain = mgmtTls === undefined && /^(127\.|::1$|localhost$)/.test(host)
   return `${isPlain ? 'http' : 'https'}://${shown}:${port}`
 }
 
 /** The key of the certificate that TLS is served with, as curl's --pinnedpubkey wants it; undefined: it is not here. */
-export async function serverPin({ mgmt }: Pick<Config, 'mgmt'>): Promise<string | undefined> {
-  const file = tlsCertificateOf(mgmt)
-  if (file === undefined) return undefined
-  const { publicKey } = new X509Certificate(await readFile(file))
+export async function serverPin({ mgmtTls }: Pick<Config, 'mgmtTls'>): Promise<string | undefined> {
+  if (mgmtTls === undefined) return undefined
+  const { publicKey } = new X509Certificate(await readFile(mgmtTls.certificateFile))
   return `sha256//${hash('sha256', publicKey.export({ type: 'spki', format: 'der' }), 'base64')}`
-}
-
-function tlsCertificateOf(mgmt: Config['mgmt']): string | undefined {
-  const file: unknown = Reflect.get(mgmt, 'tls-certificate')
-  return typeof file === 'string' ? file : undefined
 }

@@ -31,10 +31,15 @@ export type CertificateSection = {
   readonly verification: string | undefined
 }
 
+/** The files of the management listener's certificate; `managed`: the `[certificate]` that keeps them. */
+export type MgmtTls = { readonly certificateFile: string; readonly keyFile: string; readonly managed?: string }
+
 /** What the files, the environment and the flags say together. Complete, typed, and final. */
 export type Config = {
   readonly files: readonly string[]
   readonly mgmt: MgmtValues
+  /** undefined: plain HTTP. */
+  readonly mgmtTls: MgmtTls | undefined
   readonly dnsApi: DnsApiValues
   /** undefined: the folder that the platform gives (see paths.ts). */
   readonly stateUrl: string | undefined

@@ -5,6 +5,7 @@ import type { AuthBlock, Chosen, Config } from './config.ts'
 import { nearestWord } from './finding.ts'
 import type { Section } from './ini.ts'
 import { sectionKey } from './layers.ts'
+import { resolveMgmtTls } from './mgmt-tls.ts'
 import { type OptionsReader, readOptions } from './options.ts'
 import { sectionKinds } from './sections.ts'
 import {
@@ -81,11 +82,6 @@ export function resolveConfig(
   const originOf = (section: Section, key: string) =>
     section.entries.find((entry) => entry.key === key)?.origin ?? section.origin
   const mgmtSection = single('mgmt')
-  const tlsKeys = ['tls-certificate', 'tls-key'] as const
-  const [tlsGiven] = tlsKeys.filter((key) => mgmt[key] !== undefined)
-  const [tlsMissing] = tlsKeys.filter((key) => mgmt[key] === undefined)
-  if (tlsGiven !== undefined && tlsMissing !== undefined)
-    complain(originOf(mgmtSection, tlsGiven), `[mgmt] ${tlsGiven} needs ${tlsMissing} beside it`)
   const defaultIssuer = find(issuers, 'issuer', mgmt['default-issuer'], originOf(mgmtSection, 'default-issuer'))
   const defaultVerification = defaultOf('verification', mgmtSection, ofKind('verification'), 'http', (name, origin) =>
     find(verifications, 'verification', name, origin),
@@ -144,6 +140,7 @@ export function resolveConfig(
     issuerOf,
     verificationOf,
   })
+  const mgmtTls = resolveMgmtTls(mgmt, certificates, (key, message) => complain(originOf(mgmtSection, key), message))
   const dnsServers = [...verifications.values()].filter(({ plugin }) => plugin.name === 'dns01-server')
   if (dnsApi.listener.length > 0 && dnsServers.length === 0)
     complain(
@@ -152,6 +149,7 @@ export function resolveConfig(
     )
   return {
     mgmt,
+    mgmtTls,
     dnsApi,
     logging,
     stateUrl: typeof state.url === 'string' ? state.url : undefined,

@@ -60,7 +60,8 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
 
   /** With reuse-key, a key that somebody put there before us is the one to use. */
   async function readGivenKey(): Promise<KeyObject | undefined> {
-    return values.key === undefined ? undefined : await readKey(values.key)
+    const path = values.directory === undefined ? values.key : join(values.directory, 'privkey.pem')
+    return path === undefined ? undefined : await readKey(path)
   }
 
   async function begin(): Promise<HeldRequest> {
