@@ -115,7 +115,7 @@ test('separate paths: PKCS #12, modes, a key that stays, a lost key', async (t) 
   using folder = makeTempFolder('managed')
   const at = (name: string) => join(folder.path, name)
   await using acmems = await startAcmems(
-    `${local}[certificate "mail"]\ndomain = mail.example.org\nip-address = 192.0.2.7\nkey-type = rsa-2048\nreuse-key = yes
+    `${local}[certificate "mail"]\ndomain = mail.example.org\nip-address = 192.0.2.7\nkey-type = rsa-2048\nreuse-key = yes\nmust-staple = yes\nsubject = /CN=mail.example.org/O=Example\nkey-usage = digitalSignature, keyEncipherment\ndigest = sha384
 key = ${at('mail.key')}\ncertificate = ${at('mail.crt')}\nchain = ${at('mail.chain')}\npkcs12 = ${at('mail.p12')}
 pkcs12-password = changeit\nmode = 0640\nkey-mode = 0400\n`,
     { folder: folder.path },

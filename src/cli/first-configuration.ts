@@ -67,6 +67,7 @@ public-name = ${publicNameOf(answers)}
 [certificate "acmems"]
 ${server.type === 'dns' ? 'domain' : 'ip-address'} = ${server.value}
 directory = ${tlsFolder}
+reuse-key = yes
 verification = http
 
 [account]

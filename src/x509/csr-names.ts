@@ -16,6 +16,9 @@ const subjectAltNameOid = '551d11'
 const tlsFeatureOid = '2b06010505070118'
 const commonNameOid = '550403'
 
+/** `mustStaple`: of who says so in the configuration it is the CA's to refuse it. */
+export type CsrRules = { readonly mustStaple?: 'refused' | 'allowed' }
+
 /** GeneralName (RFC 5280 §4.2.1.6): the two kinds that a CA certifies for us. */
 const dnsNameTag = 0x82
 const ipAddressTag = 0x87
@@ -24,7 +27,7 @@ const ipAddressTag = 0x87
  * The subject alternative names that a request asks for, after a look at what else it asks for.
  * @throws ProblemError `badCSR`, `malformed`
  */
-export function requestedNames(structure: CsrStructure): Identifier[] {
+export function requestedNames(structure: CsrStructure, { mustStaple = 'refused' }: CsrRules): Identifier[] {
   const requests = structure.attributes.filter(({ oid }) => oid === extensionRequestOid)
   if (requests.length === 0) return []
   const [wishes, ...more] = requests.flatMap(({ values }) => values)
@@ -37,7 +40,7 @@ export function requestedNames(structure: CsrStructure): Identifier[] {
     throw new ProblemError('badCSR', 'an extension is asked for twice')
   const wishOf = (oid: string) => extensions.find((extension) => extension.oid === oid)?.value
   refuseCa(wishOf(basicConstraintsOid))
-  if (wishOf(tlsFeatureOid) !== undefined) {
+  if (mustStaple === 'refused' && wishOf(tlsFeatureOid) !== undefined) {
     throw new ProblemError(
       'badCSR',
       "the request asks for must-staple, which Let's Encrypt refuses since it ended OCSP",

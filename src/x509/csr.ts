@@ -1,7 +1,7 @@
 import { createHash, type KeyObject, verify } from 'node:crypto'
 import { type Identifier, uniqueIdentifiers } from '../acme/identifier.ts'
 import { ProblemError } from '../acme/problem.ts'
-import { commonNames, maxNames, requestedNames, tooManyNames } from './csr-names.ts'
+import { type CsrRules, commonNames, maxNames, requestedNames, tooManyNames } from './csr-names.ts'
 import { type CsrStructure, readCsrStructure } from './csr-structure.ts'
 import { parsePem } from './pem.ts'
 import { parseSubjectPublicKey } from './public-key.ts'
@@ -36,7 +36,7 @@ const signatureAlgorithms = new Map([
  * @throws UnreadableCsrError when it holds no request
  * @throws ProblemError `badCSR` when it holds more than one block, or a private key
  */
-export function parseCsrPem(text: string): Csr {
+export function parseCsrPem(text: string, rules: CsrRules = {}): Csr {
   if (/-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/.test(text)) {
     throw new ProblemError(
       'badCSR',
@@ -51,7 +51,7 @@ export function parseCsrPem(text: string): Csr {
   if (blocks.length > 1)
     throw new ProblemError('badCSR', 'more than one PEM block; send one certificate request at a time')
   if (after.trim() !== '') throw new ProblemError('badCSR', 'text follows the certificate request')
-  return parseCsr(block.der)
+  return parseCsr(block.der, rules)
 }
 
 function readPem(text: string): ReturnType<typeof parsePem> {
@@ -67,11 +67,11 @@ function readPem(text: string): ReturnType<typeof parsePem> {
  * @throws UnreadableCsrError when it is no DER request
  * @throws ProblemError `badCSR`, `badPublicKey`, `malformed` when no CA should sign it
  */
-export function parseCsr(der: Uint8Array): Csr {
+export function parseCsr(der: Uint8Array, rules: CsrRules = {}): Csr {
   const structure = readStructureOf(der)
   const publicKey = parseSubjectPublicKey(structure.spkiDer)
   checkSelfSignature(structure, publicKey)
-  const identifiers = uniqueIdentifiers([...requestedNames(structure), ...commonNames(structure)])
+  const identifiers = uniqueIdentifiers([...requestedNames(structure, rules), ...commonNames(structure)])
   if (identifiers.length === 0)
     throw new ProblemError('badCSR', 'the request names nothing: it needs subjectAltName entries or a common name')
   if (identifiers.length > maxNames) throw tooManyNames()
