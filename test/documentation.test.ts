@@ -181,6 +181,8 @@ test('every command has help with examples', () => {
     'register',
     'acme-register',
     'check-config',
+    'init',
+    'import',
     'config-reference',
     'dns-records',
     'doctor',

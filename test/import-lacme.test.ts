@@ -20,6 +20,7 @@ import { builtinPlugins } from '../src/plugins/builtin.ts'
 import { parseCsr } from '../src/x509/csr.ts'
 import { buildCsrDer } from '../src/x509/csr-builder.ts'
 import { type Outcome, runCommand } from './command.ts'
+import { readSnippet } from './documentation.ts'
 import { makeTempFolder } from './peers/child.ts'
 
 const folder = makeTempFolder('lacme')
@@ -454,6 +455,23 @@ notify = reload a ; reload b
   assert.equal(imported.code, 0)
   assert.equal(valuesOf(imported, 'up').hook, 'reload a')
   assert.match(imported.err, /note: what stands behind ";" in "notify = reload a ; reload b"/)
+})
+
+test('docs/from-lacme.md shows what is written', async () => {
+  const at = join(folder.path, 'shown')
+  const real = (text: string) => text.replaceAll('/etc/', `${at}/etc/`)
+  for (const path of ['etc/lacme', 'etc/nginx/ssl']) mkdirSync(join(at, path), { recursive: true })
+  writeFileSync(join(at, 'etc/lacme/roots.pem'), '')
+  writeKey(join(at, 'etc/lacme/account.key'), 'rsa')
+  writeKey(join(at, 'etc/nginx/ssl/srv.key'), 'rsa')
+  const snippet = (mark: string) => readSnippet('docs/from-lacme.md', mark)
+  for (const file of ['lacme.conf', 'lacme-accountd.conf', 'lacme-certs.conf'])
+    writeFileSync(join(at, 'etc/lacme', file), real(snippet(file)))
+  mkdirSync(join(at, 'etc/lacme/lacme-certs.conf.d'))
+  const { out, code } = await runCommand(['import', 'lacme', join(at, 'etc/lacme')])
+  assert.equal(code, 3)
+  const unwrapped = (text: string) => text.replaceAll(/\n# {3}/g, ' ').replace(/^dir = \S+/m, 'dir')
+  assert.equal(unwrapped(out), unwrapped(real(snippet('configuration'))))
 })
 
 test('it does not overwrite, and says what it was called wrongly with', async () => {

@@ -123,7 +123,9 @@ async function findFiles(
       remarks.push(remark('note', `${folder}/${entry}`, 'the file', 'lacme reads only *.conf here'))
     return entries.filter((name) => name.endsWith('.conf')).map((name) => `${folder}/${name}`)
   } catch (error) {
-    remarks.push(remark('left out', origin, `config-certs: ${word}`, reasonOf(error)))
+    // What lacme looks for of itself need not be there.
+    const kind = origin === configFile ? 'note' : 'left out'
+    remarks.push(remark(kind, origin, `config-certs: ${word}`, reasonOf(error)))
     return []
   }
 }

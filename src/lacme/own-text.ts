@@ -29,7 +29,10 @@ export function formatSections(introduction: readonly string[], sections: readon
 
 function formatSection({ header, origin, lines, remarks, disabled = false }: OwnSection): string {
   const head = origin === undefined ? `[${header}]` : `[${header}]  # ${oneLine(origin)}`
-  const own = [head, ...lines.map(({ key, value, because }) => `${key} = ${quote(value)}  # ${oneLine(because)}`)]
+  const own = [
+    head,
+    ...lines.map(({ key, value, because }) => `${`${key} = ${quote(value)}`.trimEnd()}  # ${oneLine(because)}`),
+  ]
   return [...remarks.flatMap(wrapRemark), ...own.map((line) => (disabled ? asComment(line) : line))].join('\n')
 }
 
