@@ -1,7 +1,8 @@
+import type { RequestListener } from 'node:http'
 import { join } from 'node:path'
 import { auditEventOf, createAuditLog } from './audit-log.ts'
 import { createCertificateWork, createIssuanceOver, repeat } from './certificate-work.ts'
-import type { Config } from './config/config.ts'
+import type { CertificateSection, Config } from './config/config.ts'
 import { createDnsApiDoor } from './dns-api/dns-api-door.ts'
 import { createHousekeeping } from './housekeeping.ts'
 import { openListener } from './http/listener.ts'
@@ -17,8 +18,10 @@ import { createMgmtListeners } from './mgmt-listeners.ts'
 import { releaseDeadHolders } from './order-holder.ts'
 import { createIdentify } from './pick-up/caller.ts'
 import { boxPath, createPickUpDoor } from './pick-up/pick-up-door.ts'
+import { createRegistrationDoor } from './pick-up/registration-door.ts'
 import type { IssuanceEvent, PluginContext } from './plugin-api.ts'
 import { isAlive } from './process-id.ts'
+import { createRegisteredBoxes } from './registered-boxes.ts'
 import type { ResponderAddresses } from './responder-addresses.ts'
 import { createResponders } from './responders.ts'
 import { createRuntime, type Runtime } from './runtime.ts'
@@ -42,6 +45,7 @@ export type DaemonParts = InstallationParts
 
 /** Beside `src/`, and beside `dist/` in the package. */
 const agentFolder = join(import.meta.dirname, '..', 'agent')
+const registrationsSeenMs = 60_000
 const stopGraceMs = 10_000
 const mgmtLimits = { maxConnections: 2000, requestTimeoutMs: 9000 }
 const dnsApiLimits = { maxConnections: 200, requestTimeoutMs: 5000 }
@@ -56,8 +60,10 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
 
   let runtime = await createRuntime(config, setupFor)
   const former: Runtime[] = []
-  const manage = (of: Runtime) =>
-    openManagedCertificates(of.config.certificates, { ...installation, boxes: state.boxes, issuers: of.issuers })
+  const registered = createRegisteredBoxes(state.boxRegistrations, parts.log)
+  const open = (sections: readonly CertificateSection[], of: Runtime) =>
+    openManagedCertificates(sections, { ...installation, boxes: state.boxes, issuers: of.issuers })
+  const manage = async (of: Runtime) => await open([...of.config.certificates, ...(await registered.admitAll(of))], of)
   let managed = await manage(runtime)
   await releaseDeadHolders(state.orders, holder, isAlive)
   const issuance = createIssuanceOver(installation)
@@ -82,8 +88,9 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     tell,
     sideRoutes: [createAgentScript(agentFolder)],
   })
+  const boxRules = () => ({ ...runtime.rules, boxBlocks: runtime.boxBlocks })
   const pickUpDoor = createPickUpDoor({
-    rules: () => ({ ...runtime.rules, boxBlocks: runtime.boxBlocks }),
+    rules: boxRules,
     boxes: state.boxes,
     identify: createIdentify(checkSignature),
     clock,
@@ -97,8 +104,27 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     log: parts.log,
     makeRequestId: installation.makeId,
   })
+  const registrationDoor = createRegistrationDoor({
+    rules: boxRules,
+    identify: createIdentify(checkSignature),
+    async register(wish, blocks) {
+      const section = await registered.register(wish, blocks, runtime)
+      if (typeof section === 'string') return section
+      managed = [
+        ...managed.filter(({ section: { name } }) => name !== section.name),
+        ...(await open([section], runtime)),
+      ]
+      upkeep.wake()
+      return undefined
+    },
+    clock,
+    log: parts.log,
+    makeRequestId: installation.makeId,
+  })
+  const boxDoor: RequestListener = (request, response) =>
+    (request.method === 'POST' ? registrationDoor : pickUpDoor)(request, response)
   const door = createPathDoors({ path: '/sign', door: signDoor }, [
-    { path: boxPath, door: pickUpDoor },
+    { path: boxPath, door: boxDoor },
     { path: '/enroll', door: enrollDoor },
   ])
   const mgmt = createMgmtListeners({
@@ -136,6 +162,18 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   await mgmt.change(config)
   await prepareIssuers(runtime, state.outages, context)
   stack.use(await createHousekeeping(state, holder, context, repeat))
+  // What hosts registered at another server on this state.
+  if (/^postgres/.test(installation.stateUrl))
+    stack.use(
+      repeat(registrationsSeenMs, () => {
+        manage(runtime).then(
+          (fresh) => {
+            managed = fresh
+          },
+          (error: unknown) => parts.log.warn('registered boxes could not be read', { error }),
+        )
+      }),
+    )
   working = Promise.all([renewals.run(), upkeep.run()])
 
   /** The listener needs a certificate before anybody can be asked for one. */

@@ -37,9 +37,9 @@ export async function openManagedCertificates(
 async function openHolding(section: CertificateSection, folder: string, parts: ManagedParts): Promise<Holding> {
   const { context, boxes } = parts
   const { recipient } = section.values
-  if (recipient !== undefined) {
+  if (recipient !== undefined || section.recipientPem !== undefined) {
     try {
-      const pem = await readFile(recipient, 'utf8')
+      const pem = section.recipientPem ?? (await readFile(recipient ?? '', 'utf8'))
       return createBoxHolding(section, { boxes, recipient: parseRecipient(pem), context })
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : 'cannot be read'

@@ -1,6 +1,6 @@
 import { ProblemError } from './acme/problem.ts'
 import { certificateBlock } from './config/certificate-block.ts'
-import type { Chosen, Config } from './config/config.ts'
+import type { CertificateSection, Chosen, Config } from './config/config.ts'
 import type { DnsApiRules } from './dns-api/dns-api-door.ts'
 import type { SignatureRules } from './http/signature-check.ts'
 import type { IssueRequest, Means } from './issuance/issue.ts'
@@ -42,6 +42,8 @@ export interface Runtime extends AsyncDisposable {
   readonly rules: SignRules
   /** The auth blocks of certificates that are picked up, by their names. */
   readonly boxBlocks: ReadonlyMap<string, string>
+  /** From now on this certificate may be issued, too, as far as its auth block covers it: a host registered it. */
+  admit(section: CertificateSection): Promise<void>
   readonly enrollRules: EnrollRules
   readonly issuers: ReadonlyMap<string, Issuer>
   readonly solvers: ReadonlyMap<string, ChallengeSolver>
@@ -63,12 +65,13 @@ export type SetupFor = (section: string, parts: Pick<PluginSetup, 'openAccountKe
 /** @throws Error naming the section whose plugin could not be made */
 export async function createRuntime(config: Config, setupFor: SetupFor): Promise<Runtime> {
   await using made = new AsyncDisposableStack()
+  let owner: AsyncDisposableStack = made
   const openAccountKey = createKeyOpener(config, setupFor)
   const make = async <K extends PluginKind>(kind: string, chosen: Chosen<K>): Promise<PluginKinds[K]> => {
     const setup = setupFor(chosen.name, { openAccountKey })
     try {
       const part = await chosen.plugin.create(chosen.options as never, setup)
-      made.defer(async () => part[Symbol.asyncDispose]?.())
+      owner.defer(async () => part[Symbol.asyncDispose]?.())
       return part as PluginKinds[K]
     } catch (error) {
       throw new Error(
@@ -99,14 +102,18 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
     blocks.push(createBlock(block, credentials))
   }
 
-  for (const section of config.certificates) {
-    const block = certificateBlock(section)
-    blocks.push(block)
+  async function admit(section: CertificateSection, within?: Block): Promise<void> {
+    const block = certificateBlock(section, within)
+    blocks.splice(0, blocks.length, ...blocks.filter(({ name }) => name !== block.name), block)
     const chosen = { ...section, plugin: stateStorage, options: { 'renew-within': section.values['renew-within'] } }
     storages.set(block.storage, await make('certificate', chosen))
+    if (section.values.auth !== undefined) boxBlocks.set(section.name, section.values.auth)
   }
+  const boxBlocks = new Map<string, string>()
+  for (const section of config.certificates) await admit(section)
 
   const disposables = made.move()
+  owner = disposables
   const trustedProxies = addressRanges(config.mgmt['trusted-proxy'])
   const responderZones = responderZonesOf(solvers.values())
   const signatures = signatureRulesOf(blocks, config.mgmt['public-name'])
@@ -123,9 +130,12 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
       signatures,
       meansOf: means,
     },
-    boxBlocks: new Map(
-      config.certificates.flatMap(({ name, values }) => (values.auth === undefined ? [] : [[name, values.auth]])),
-    ),
+    boxBlocks,
+    admit: (section) =>
+      admit(
+        section,
+        blocks.find(({ name }) => name === section.values.auth),
+      ),
     enrollRules: {
       trustedProxies,
       enrollingBlocks: new Set(
@@ -187,6 +197,7 @@ function createBlock(block: Config['blocks'][number], credentials: readonly Cred
     verification: block.verification,
     storage: block.storage,
     profile,
+    registersBoxes: block.values['register-boxes'],
     covers: (identifier) => {
       if (identifier.type === 'dns') return coversName(domain, wildcard, identifier)
       // An IPv4 address in IPv6 clothes is another name for a certificate than the address it means.

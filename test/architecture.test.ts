@@ -40,7 +40,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   policy: ['acme', 'x509', 'plugin-api'],
   issuance: ['acme', 'x509', 'plugin-api', 'policy'],
   state: ['acme', 'x509', 'plugin-api', 'issuance', 'durable-file'],
-  'pick-up': ['signature', 'plugin-api', 'policy', 'http', 'plugins/address-range', 'state/boxes'],
+  'pick-up': ['acme', 'x509', 'signature', 'plugin-api', 'policy', 'http', 'plugins/address-range', 'state/boxes'],
   http: ['signature', 'plugin-api', 'plugins/address-range'],
   'signature-memory': ['signature', 'http', 'state'],
   sign: ['signature', 'acme', 'x509', 'plugin-api', 'policy', 'issuance', 'http', 'plugins/address-range'],
@@ -114,7 +114,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'config',
   ],
   'certificate-work': ['installation', 'issuance', 'managed', 'plugin-api', 'runtime'],
+  'registered-boxes': ['acme', 'config', 'plugin-api', 'runtime', 'state/box-registrations'],
   daemon: [
+    'registered-boxes',
     'certificate-work',
     'managed',
     'managed-certificates',

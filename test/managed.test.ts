@@ -214,3 +214,58 @@ test('a sealed box: the recipient opens it, nobody else, and no plain key is any
   )
   assert.notEqual(publicKeyOf(at('next.key')), publicKeyOf(at('opened.key')))
 })
+
+test('a host registers a box for its names and its key, changes it, and nobody takes its name', async (t) => {
+  if (!requirePeer(t, 'openssl')) return
+  using folder = makeTempFolder('managed')
+  const at = (name: string) => join(folder.path, name)
+  openssl('genrsa', '-out', at('one.key'), '2048')
+  openssl('pkey', '-in', at('one.key'), '-pubout', '-out', at('one.pub'))
+  openssl('genpkey', '-algorithm', 'ED25519', '-out', at('ed.key'))
+  openssl('pkey', '-in', at('ed.key'), '-pubout', '-out', at('ed.pub'))
+  const config = `${local}[auth "printers"]\nip = 127.0.0.1\ndomain = *.printers.example.org\nregister-boxes = yes\nstorage = none\n`
+  const other =
+    '[auth "others"]\nip = 127.0.0.2\ndomain = **.example.org\nregister-boxes = yes\n[auth "may not"]\nip = 127.0.0.3\ndomain = **.example.org\n'
+  const post = (acmems: Acmems, path: string, key = 'one.pub', from = '127.0.0.1') =>
+    execFileSync('curl', [
+      ...['-sS', '--interface', from, '-w', ' %{http_code}', '--data-binary', `@${at(key)}`],
+      `http://127.0.0.1:${acmems.mgmtPort}/box/${path}`,
+    ]).toString()
+  const openBox = async (acmems: Acmems) => {
+    for (let i = 0; i < 200; i++, await sleep(50)) {
+      const reply = await fetch(`http://127.0.0.1:${acmems.mgmtPort}/box/laser`)
+      if (reply.status !== 200) continue
+      const box = await reply.text()
+      writeFileSync(at('box.pem'), box)
+      writeFileSync(at('chain.pem'), box.slice(box.indexOf('-----BEGIN CERTIFICATE')))
+      return
+    }
+    assert.fail(acmems.log())
+  }
+  {
+    await using acmems = await startAcmems(`${config}${other}`, { folder: folder.path })
+    assert.match(post(acmems, 'laser?domain=laser.printers.example.org'), /^laser\n 200$/)
+    await openBox(acmems)
+    writeFileSync(at('k'), openssl('cms', '-decrypt', '-inform', 'PEM', '-in', at('box.pem'), '-inkey', at('one.key')))
+    assert.equal(publicKeyOf(at('k')), certifiedKeyOf(at('chain.pem')))
+    for (const [path, key, from, expected] of [
+      ['laser?domain=bank.example.org', 'one.pub', '127.0.0.1', /not in any auth block.* 403$/s],
+      ['laser?domain=laser.example.org', 'one.pub', '127.0.0.2', /a box of this name already.* 403$/s],
+      ['laser?domain=laser.example.org', 'one.pub', '127.0.0.3', /register-boxes = yes.* 403$/s],
+      ['laser?domain=laser.printers.example.org', 'ed.pub', '127.0.0.1', /EC key.* 400$/s],
+      ['laser?domain=laser.printers.example.org', 'one.key', '127.0.0.1', /private key.* 400$/s],
+      ['laser?key-type=ec-256', 'one.pub', '127.0.0.1', /names nothing.* 400$/s],
+      ['laser?domain=a.printers.example.org&x=y', 'one.pub', '127.0.0.1', /no "x".* 400$/s],
+      ['..%2Flaser?domain=a.printers.example.org', 'one.pub', '127.0.0.1', /called by letters.* 400$/s],
+    ] as const)
+      assert.match(post(acmems, path, key, from), expected)
+  }
+  // It is known after a restart, and changed by who made it.
+  await using acmems = await startAcmems(`${config}${other}`, { folder: folder.path })
+  await openBox(acmems)
+  assert.match(post(acmems, 'laser?domain=laser.printers.example.org&domain=ink.printers.example.org'), / 200$/)
+  for (let i = 0; i < 100 && !/ink/.test(namesOf(at('chain.pem')) ?? ''); i++, await sleep(100)) await openBox(acmems)
+  assert.match(namesOf(at('chain.pem')) ?? '', /ink/)
+  const orders = acmems.logLines().filter(({ msg }) => msg === 'certificate installed').length
+  assert.equal(orders, 1, 'one new certificate for one change')
+})

@@ -697,6 +697,22 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     assert.deepEqual(await boxes.listBegun(), [{ ...box, name: 'other' }])
   })
 
+  test(`${database}: a registration is its block's: changed by it, taken for others, and there is an end`, async () => {
+    await using world = await makeWorld()
+    const [one, two] = [await world.open(), await world.open()]
+    const wish = { name: 'laser', block: 'a', recipientPem: 'KEY', names: ['x.example.org'], keyType: 'ec-256' }
+    assert.equal(await one.boxRegistrations.save(wish, 2), 'saved')
+    assert.equal(await two.boxRegistrations.save({ ...wish, block: 'b' }, 2), 'taken')
+    const changed = { ...wish, names: ['x.example.org', '192.0.2.1'] }
+    assert.equal(await two.boxRegistrations.save(changed, 2), 'saved')
+    assert.equal(await two.boxRegistrations.save({ ...wish, name: 'ink' }, 2), 'saved')
+    assert.equal(await two.boxRegistrations.save({ ...wish, name: 'third' }, 2), 'full')
+    assert.equal(await two.boxRegistrations.save(changed, 2), 'saved', 'what is there already')
+    assert.deepEqual(await one.boxRegistrations.list(), [{ ...wish, name: 'ink' }, changed])
+    assert.equal(await one.boxRegistrations.remove('ink'), true)
+    assert.equal(await two.boxRegistrations.remove('ink'), false)
+  })
+
   // signatures and enrolment -----------------------------------------------------------------------
 
   const nonce = 'a nonce that is used'

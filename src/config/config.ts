@@ -27,6 +27,8 @@ export type CertificateSection = {
   readonly name: string
   readonly origin: string
   readonly values: CertificateValues
+  /** Of a box that a host registered; one of the configuration has its recipient in a file. */
+  readonly recipientPem?: string
   readonly issuer: string
   readonly verification: string | undefined
 }

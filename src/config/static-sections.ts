@@ -76,6 +76,12 @@ export const authOptions = {
     default: 'no',
     parse: parseYesNo,
   },
+  'register-boxes': {
+    meaning: 'yes: callers may have sealed boxes made for their names (POST /box/NAME)',
+    type: 'yes or no',
+    default: 'no',
+    parse: parseYesNo,
+  },
   'max-names': { meaning: 'names that one certificate may have', type: 'count', default: '100', parse: parseCount },
   verification: text('how names are proven (default: default-verification)', 'name'),
   storage: text('where certificates are kept (default: default-storage)', 'name'),

@@ -38,7 +38,7 @@ export async function placeFirstCertificate(
 async function signItself(
   key: KeyObject,
   { values }: Pick<CertificateSection, 'values'>,
-  { clock, randomBytes }: Pick<PluginContext, 'clock' | 'randomBytes'>,
+  context: Pick<PluginContext, 'clock' | 'randomBytes'>,
 ): Promise<Uint8Array> {
   const { buildCertificate } = await import('../x509/certificate-builder.ts')
   return buildCertificate({
@@ -47,9 +47,9 @@ async function signItself(
     publicKey: createPublicKey(key),
     // Only keys on P-256 sign here; under another one the signature is nobody's, and the key is what counts.
     issuer: { key: values['key-type'] === 'ec-256' ? key : await generatePrivateKey('ec-256') },
-    notBeforeMs: clock.nowMs() - dayMs,
-    notAfterMs: clock.nowMs() + 3650 * dayMs,
-    serial: randomBytes(16),
+    notBeforeMs: context.clock.nowMs() - dayMs,
+    notAfterMs: context.clock.nowMs() + 3650 * dayMs,
+    serial: context.randomBytes(16),
   })
 }
 

@@ -9,16 +9,16 @@ const noBody = new Uint8Array()
 export function createIdentify(
   checkSignature: SignatureCheck,
 ): Identify<PickUpRules & { readonly signatures: SignatureRules }> {
-  return async (head, { blocks, signatures }) => {
-    const known = authenticate({ ...head, bodyBytes: noBody }, blocks)
+  return async (head, { blocks, signatures }, bodyBytes = noBody) => {
+    const known = authenticate({ ...head, bodyBytes }, blocks)
     if (!signatures.wanted) return known
     if (isSigned(head)) {
       const verified = await checkSignature(head, signatures)
       if ('refused' in verified) return verified.refused
-      const signer = authenticate({ ...verified.head, bodyBytes: noBody }, blocks)
+      const signer = authenticate({ ...verified.head, bodyBytes }, blocks)
       // Only who has something to ask for uses up a nonce.
       if (signer.blocks.length === 0) return signer
-      return (await verified.admit(noBody)) ?? signer
+      return (await verified.admit(bodyBytes)) ?? signer
     }
     return known.blocks.length === 0 && couldAuthenticateSigned(head, blocks)
       ? unsigned(head, 'this request must be signed (RFC 9421); docs/request-signatures.md has the lines')

@@ -27,8 +27,8 @@ export type PickUpParts<Rules extends PickUpRules> = {
 
 type Head = Omit<Presented, 'bodyBytes'>
 
-/** Who asks, by the head alone: the caller, or the answer for one who cannot be known. */
-export type Identify<Rules> = (head: Head, rules: Rules) => Promise<Caller | Refusal>
+/** Who asks, by the head, and the body where there is one: the caller, or the answer for one who cannot be known. */
+export type Identify<Rules> = (head: Head, rules: Rules, bodyBytes?: Uint8Array) => Promise<Caller | Refusal>
 
 export type Refusal = {
   readonly status: number
@@ -60,7 +60,7 @@ export function createPickUpDoor<Rules extends PickUpRules>(parts: PickUpParts<R
     if (!isConfidential(request, rules.trustedProxies))
       return refuse(403, 'boxes are handed out only over TLS, or on this machine')
     if (head.method !== 'GET' && head.method !== 'HEAD')
-      return refuse(405, 'only GET and HEAD are understood here', { allow: 'GET, HEAD' })
+      return refuse(405, 'only GET, HEAD and POST are understood here', { allow: 'GET, HEAD, POST' })
     const caller = await parts.identify(head, rules)
     if ('status' in caller)
       return { ...caller, log: { outcome: 'refused', reason: caller.reason ?? caller.text.trimEnd() } }

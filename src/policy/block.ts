@@ -7,6 +7,8 @@ export type Block = {
   readonly credentials: readonly Credential[]
   covers(identifier: Identifier): boolean
   readonly maxNames: number
+  /** Its callers may register sealed boxes. */
+  readonly registersBoxes?: boolean
   readonly issuer: string
   readonly verification: string | undefined
   readonly storage: string

@@ -195,6 +195,20 @@ const signatures: Migration = {
   },
 }
 
+const boxRegistrations: Migration = {
+  async up(db: Kysely<unknown>) {
+    await db.schema
+      .createTable('box_registrations')
+      .addColumn('name', 'text', (column) => column.notNull().primaryKey())
+      .addColumn('block', 'text', (column) => column.notNull())
+      .addColumn('recipient_pem', 'text', (column) => column.notNull())
+      .addColumn('names_json', 'text', (column) => column.notNull())
+      .addColumn('key_type', 'text', (column) => column.notNull())
+      .addColumn('updated_at_ms', 'bigint', (column) => column.notNull())
+      .execute()
+  },
+}
+
 /**
  * Every change of the schema; what was released is never edited, only followed. They are made in the order of their
  * names, so a new one's name must come after all others.
@@ -208,6 +222,7 @@ export const migrations: MigrationProvider = {
       '2026-11-22.1 audit': audit,
       '2026-11-22.3 boxes': boxes,
       '2026-11-22.4 signatures': signatures,
+      '2026-11-22.5 box registrations': boxRegistrations,
     }
   },
 }

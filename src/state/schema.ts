@@ -98,6 +98,14 @@ export type Schema = {
   }
   servers: { holder: string; started_at_ms: number; seen_at_ms: number }
   boxes: BoxesTable
+  box_registrations: {
+    name: string
+    block: string
+    recipient_pem: string
+    names_json: string
+    key_type: string
+    updated_at_ms: number
+  }
   signature_nonces: { key_id: string; nonce: string; forget_at_ms: number }
   enrolment_tokens: {
     /** SHA-256 in hexadecimal: who reads the state cannot enrol. */

@@ -6,6 +6,7 @@ import { ensureDirectory } from '../durable-file.ts'
 import type { KeptCertificates } from '../plugin-api.ts'
 import { answerRecords, type StoredAnswers } from './answer-records.ts'
 import { type AuditEvents, auditEvents } from './audit-events.ts'
+import { type BoxRegistrations, boxRegistrations } from './box-registrations.ts'
 import { type Boxes, storedBoxes } from './boxes.ts'
 import { certificateRecords } from './certificate-records.ts'
 import { certificateRegister, type StoredRegister } from './certificate-register.ts'
@@ -37,6 +38,7 @@ export interface State extends AsyncDisposable {
   readonly dnsAccounts: DnsAccounts
   readonly audit: AuditEvents
   readonly boxes: Boxes
+  readonly boxRegistrations: BoxRegistrations
   readonly nonces: SignatureNonces
   readonly enrolments: Enrolments
 }
@@ -97,6 +99,7 @@ async function stateOver(db: Kysely<Schema>, quick: Kysely<Schema>, nowMs: () =>
     dnsAccounts: dnsAccounts(db),
     audit: auditEvents(quick),
     boxes: storedBoxes(db, nowMs),
+    boxRegistrations: boxRegistrations(db, nowMs),
     nonces: signatureNonces(quick, nowMs),
     enrolments: enrolments(db),
     async [Symbol.asyncDispose]() {
