@@ -16,6 +16,8 @@ type HowToAsk = {
   package?: string
   status?: number
   isModule?: true
+  /** It starts only with more around it. */
+  isNotAsked?: true
 }
 
 /** How each one tells its version: arguments, and where in the output. Without `args` Debian's package version counts. */
@@ -39,6 +41,7 @@ const PEERS = {
   pdns_server: { args: ['--version'], version: /PowerDNS Authoritative Server ([\d.]+)/, status: 99 },
   dehydrated: { args: ['--version'], version: /Dehydrated version: ([\d.]+)/ },
   'acme.sh': { args: ['--version'], version: /^v([\d.]+)$/m },
+  lacme: { args: [], version: undefined, package: 'lacme', isNotAsked: true },
   dig: { args: ['-v'], version: /DiG ([\d.]+)/ },
   lego: { args: ['--version'], version: undefined, package: 'lego' },
   postgres: { args: ['--version'], version: /PostgreSQL\) ([\d.]+)/ },
@@ -133,7 +136,7 @@ export function findPeer(name: PeerName): Peer | undefined {
   const isUnpacked = place.unpackedIn !== undefined
   const env = place.unpackedIn === undefined ? {} : libraryEnv(place.unpackedIn)
   const how: HowToAsk = PEERS[name]
-  if (how.isModule) {
+  if (how.isModule || how.isNotAsked) {
     const peer: Peer = { name, path: place.path, version: readPackageVersion(how.package ?? name, isUnpacked), env }
     found.set(place.path, peer)
     return peer
