@@ -4,12 +4,16 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { connect } from 'node:tls'
 import type { Config } from '../src/config/config.ts'
 import { loadConfig } from '../src/config/load.ts'
 import { builtinPlugins } from '../src/plugins/builtin.ts'
+import { startAcmems } from './acmems.ts'
 import { runCommand } from './command.ts'
 import { makeTempFolder } from './peers/child.ts'
-import { requirePeer } from './peers/peers.ts'
+import { startPebble } from './peers/pebble.ts'
+import { freePort, requirePeer } from './peers/peers.ts'
 
 const main = resolve(import.meta.dirname, '../src/main.ts')
 const folder = makeTempFolder('init')
@@ -171,3 +175,35 @@ test('at a terminal: it asks, again where the answer cannot be read, and only wh
     })
   }
 })
+
+test('a server starts with what was written, and its certificate comes from the CA', async (t) => {
+  if (!requirePeer(t, 'pebble')) return
+  await using pebble = await startPebble()
+  const [file, port] = [newFile(), await freePort()]
+  const where = ['--server-name', 'hub.example.test', '--listener', `127.0.0.1:${port}`, '--ca', pebble.directoryUrl]
+  const { code } = await runCommand(['init', ...where, '--accept-terms-of-service', '--yes', '--output', file])
+  assert.equal(code, 0)
+  // What this test must have otherwise: Pebble's port and root, and a folder of its own.
+  const config = readFileSync(file, 'utf8')
+    .replace(/^directory = .*$/m, `directory = ${join(file, '../tls')}`)
+    .replace(/^\[account\]$/m, `[account]\nca-file = ${pebble.caFile}`)
+    .replace('listener = 0.0.0.0:1380\nlistener = [::]:1380', `listener = 127.0.0.1:${pebble.httpPort}`)
+  await using acmems = await startAcmems(config)
+  const root = await pebble.root(0)
+  for (let i = 0; i < 200 && !acmems.log().includes('certificate installed'); i++) await sleep(100)
+  // It would see the new files by itself within half a minute.
+  process.kill(acmems.pid, 'SIGHUP')
+  for (let i = 0; i < 200 && !(await isTrusted(port, root)); i++) await sleep(100)
+  assert.ok(await isTrusted(port, root), acmems.log())
+})
+
+/** Does it show a certificate of this CA for its name? */
+function isTrusted(port: number, ca: string): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect({ port, host: '127.0.0.1', servername: 'hub.example.test', ca }, () => {
+      done(socket.authorized)
+      socket.destroy()
+    })
+    socket.on('error', () => done(false))
+  })
+}
