@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Retry } from '../acme/problem.ts'
+import type { Pause } from './memory.ts'
+import { pauseAfter } from './pause.ts'
+
+const minuteMs = 60_000
+const nowMs = 1_000_000_000
+/** @param share of the time that chance decides on, as a byte */
+const after = (former: Pause | undefined, retry: Retry, share = 255) =>
+  pauseAfter(
+    former,
+    { retry },
+    {
+      clock: { nowMs: () => nowMs, monotonicMs: () => 0, sleep: async () => undefined },
+      randomBytes: (length) => new Uint8Array(length).fill(share),
+    },
+  )
+
+test('again after 1, 10 and 100 minutes, then daily; never sooner than half of that', () => {
+  for (const share of [0, 255]) {
+    let pause: Pause | undefined
+    for (const [nth, minutes] of [1, 10, 100, 1440, 1440].entries()) {
+      pause = after(pause, { when: 'backoff' }, share)
+      const delayMs = pause.retryAtMs - nowMs
+      assert.equal(pause.failures, nth + 1)
+      assert.ok(delayMs >= (minutes * minuteMs) / 2 && delayMs <= minutes * minuteMs, `${nth}: ${delayMs}`)
+    }
+  }
+})
+
+test('what the CA says counts, up to a day', () => {
+  const atMs = nowMs + 30 * minuteMs
+  assert.equal(after(undefined, { when: 'notBefore', atMs }).retryAtMs, atMs)
+  assert.equal(after(undefined, { when: 'notBefore', atMs: nowMs + 1e12 }).retryAtMs, nowMs + 1440 * minuteMs)
+  assert.ok(after(undefined, { when: 'notBefore', atMs: nowMs - 1 }).retryAtMs > nowMs)
+})
