@@ -25,6 +25,7 @@ const PEERS = {
   nginx: { args: ['-v'], version: /nginx\/([\d.]+)/ },
   // For nginx to load, not to be run.
   'ngx_stream_module.so': { args: [], version: undefined, package: 'libnginx-mod-stream', isModule: true },
+  'ngx_mail_module.so': { args: [], version: undefined, package: 'libnginx-mod-mail', isModule: true },
   apache2: { args: ['-v'], version: /Apache\/([\d.]+)/ },
   haproxy: { args: ['-v'], version: /version ([\d.]+)/ },
   // Its own -version says "dev" in Debian; 2.4.0 has none.

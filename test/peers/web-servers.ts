@@ -12,6 +12,8 @@ export type WebServerOptions = {
   readonly alsoPorts?: readonly number[]
   /** nginx only: what stands beside `http`, a `stream` block. */
   readonly stream?: string
+  /** nginx only: a `mail` block, likewise. */
+  readonly mail?: string
   /** Apache only: modules beside the usual ones, `proxy_http2` and the like. */
   readonly modules?: readonly string[]
 }
@@ -68,7 +70,7 @@ async function startServer(
 /** `snippet`: what stands at nginx's http level, `upstream` and `server` blocks. */
 export function startNginx(snippet: string, options: WebServerOptions): Promise<WebServer> {
   return startServer('nginx', options, ({ folder, logFile, configFile }) => ({
-    config: `${options.stream === undefined ? '' : `load_module ${needPeer('ngx_stream_module.so').path};\n`}${isRoot ? `user nobody ${findNobodyGroup()};\n` : ''}daemon off;
+    config: `${options.stream === undefined ? '' : `load_module ${needPeer('ngx_stream_module.so').path};\n`}${options.mail === undefined ? '' : `load_module ${needPeer('ngx_mail_module.so').path};\n`}${isRoot ? `user nobody ${findNobodyGroup()};\n` : ''}daemon off;
 worker_processes 1;
 pid ${folder}/nginx.pid;
 error_log ${logFile} info;
@@ -79,6 +81,7 @@ ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((kind) => `  ${kind}_
 ${snippet}
 }
 ${options.stream ?? ''}
+${options.mail ?? ''}
 `,
     // -e: otherwise the packaged log file is opened before the configuration is read.
     args: ['-p', folder, '-e', logFile, '-c', configFile],
