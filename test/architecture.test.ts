@@ -54,11 +54,13 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'state/dns-accounts',
   ],
   responder: ['acme', 'dns', 'x509', 'plugin-api', 'http'],
+  probe: ['acme', 'x509'],
   config: [
     'acme',
     'x509',
     'plugin-api',
     'policy',
+    'probe/probe-target',
     'plugins/address-range',
     'plugins/option-values',
     'plugins/challenges/dns01-options',
