@@ -88,8 +88,8 @@ test('a host fetches its box with curl, opens it with openssl, and the key is th
   assert.equal(new Set(texts).size, 1, 'not yours and not there are the same')
   const head = await fetch(`${url}/printer?x=y`, { method: 'HEAD' })
   assert.deepEqual([head.status, await head.text()], [200, ''])
-  const posted = await fetch(`${url}/printer`, { method: 'POST', body: 'x'.repeat(100_000) })
-  assert.deepEqual([posted.status, posted.headers.get('allow')], [405, 'GET, HEAD'])
+  const posted = await fetch(`${url}/printer`, { method: 'PUT', body: 'x'.repeat(100_000) })
+  assert.deepEqual([posted.status, posted.headers.get('allow')], [405, 'GET, HEAD, POST'])
   assert.equal((await fetch(`http://127.0.0.1:${acmems.mgmtPort}/boxes`)).status, 404)
 
   for (const found of readdirSync(acmems.folder, { recursive: true, encoding: 'utf8' })) {

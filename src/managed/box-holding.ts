@@ -83,5 +83,6 @@ export function createBoxHolding(section: CertificateSection, parts: BoxHoldingP
       await boxes.complete(name, begun.csrDer, chain.pem)
     },
     findDamage: async () => undefined,
+    tidy: async () => undefined,
   }
 }

@@ -15,7 +15,7 @@ import type { HeldRequest, Holding } from './holding.ts'
 import { type CertificateMemory, type InstalledFile, type MadeRequest, readMemory, writeMemory } from './memory.ts'
 import { type MakePkcs12, type OutputFile, outputFiles, outputPaths, sha256Of } from './output-files.ts'
 import { findOwner } from './owner.ts'
-import { type Placed, placeFiles } from './placement.ts'
+import { type Placed, placeFiles, TornError } from './placement.ts'
 import { changesBetween, type Wish } from './wish.ts'
 
 export type FileHoldingParts = {
@@ -101,24 +101,36 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     const made = occasion === 'next' ? memory.next : memory.current
     if (made === undefined) throw new Error('there is no request to install a certificate for')
     const csr = parseCsrPem(made.csrPem, ownRules)
-    proveChain(chain, { need: csr, nowMs: context.clock.nowMs(), ...(await readRoots()) })
+    const nowMs = context.clock.nowMs()
+    proveChain(chain, { need: csr, nowMs, ...(await readRoots()), ...formerBeginning(memory) })
     const keyPem = privateKeyPem(await keyOf(memory, made))
     try {
       const files = await outputFiles(values, chain, keyPem, parts.makePkcs12)
-      const placed = await place(files, chain)
-      await checkOrUndo(placed, chain)
-      const current = { ...made, wish: occasion === 'next' ? wish : made.wish, serial: chain.leaf.serial }
+      // Who dies from here on leaves files that may not belong together: the next look must not wait.
+      await writeMemory(folder, { ...memory, placing: true })
+      await placeAndCheck(files, chain).catch(async (error: unknown) => {
+        if (!(error instanceof TornError)) await writeMemory(folder, withoutPlacing(memory))
+        throw error
+      })
+      const { serial, notBeforeMs } = chain.leaf
+      const current = { ...made, wish: occasion === 'next' ? wish : made.wish, serial, notBeforeMs }
       const { next, trouble: _, ...rest } = memory
       await writeMemory(folder, {
-        ...rest,
+        ...withoutPlacing(rest),
         ...(occasion === 'again' && next !== undefined ? { next } : {}),
         current: { ...current, files: files.map(noteOf) },
-        hookDue: { failures: 0, retryAtMs: 0 },
+        hookDue: { failures: 0, retryAtMs: 0, sinceMs: nowMs },
       })
       if (occasion === 'next') await rm(nextKeyPath, { force: true })
     } finally {
       keyPem.fill(0)
     }
+  }
+
+  /** Another CA may date its certificates back as it likes. */
+  function formerBeginning({ current }: CertificateMemory): { formerNotBeforeMs?: number } {
+    if (current?.notBeforeMs === undefined || current.wish.issuer !== wish.issuer) return {}
+    return { formerNotBeforeMs: current.notBeforeMs }
   }
 
   async function place(files: readonly OutputFile[], chain: Chain): Promise<Placed> {
@@ -127,7 +139,8 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     return await placeFiles(files, { directory: values.directory, owner }, version)
   }
 
-  async function checkOrUndo(placed: Placed, chain: Chain): Promise<void> {
+  async function placeAndCheck(files: readonly OutputFile[], chain: Chain): Promise<void> {
+    const placed = await place(files, chain)
     try {
       await parts.check(chain)
     } catch (error) {
@@ -145,7 +158,8 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     const memory = await readMemory(folder)
     const { current } = memory
     if (current === undefined) return undefined
-    const reason = await findDifference(current.files)
+    const reason =
+      (await findDifference(current.files)) ?? (memory.placing === true ? 'its installation was cut off' : undefined)
     if (reason === undefined) return undefined
     return { reason, keyIsLost: (await findInstalledKey(memory)) === undefined }
   }
@@ -183,7 +197,16 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     },
     install,
     findDamage,
+    async tidy() {
+      const { next } = await readMemory(folder)
+      // It was installed, or given up, by a process that died before it could say so.
+      if (next === undefined) await rm(nextKeyPath, { force: true })
+    },
   }
+}
+
+function withoutPlacing({ placing: _, ...memory }: CertificateMemory): CertificateMemory {
+  return memory
 }
 
 /** The key of a request is nowhere any more: what was issued for it is of no use. */

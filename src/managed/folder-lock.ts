@@ -1,24 +1,25 @@
-import { open, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { ensureDirectory } from '../durable-file.ts'
-import { isAlive } from '../process-id.ts'
 
-/** One process at a time may change what is in the folder. undefined: another one does. Undone by disposing of it. */
+/** SQLITE_BUSY */
+const busy = 5
+
+/**
+ * One process at a time may change what is in the folder. undefined: another one does. Undone by disposing of it, and by
+ * the system when the process dies: a file with a process id would outlive it, and the id may soon be another's (in a
+ * container it always is).
+ */
 export async function lockFolder(folder: string): Promise<AsyncDisposable | undefined> {
   await ensureDirectory(folder)
-  const path = join(folder, 'lock')
-  for (const last of [false, true]) {
-    try {
-      await using file = await open(path, 'wx', 0o600)
-      await file.writeFile(String(process.pid))
-      return { [Symbol.asyncDispose]: () => unlink(path).catch(() => undefined) }
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
-      const pid = Number(await readFile(path, 'utf8').catch(() => ''))
-      // Of a process that was killed; one that is just beginning has not written its number yet.
-      if (last || pid === process.pid || pid === 0 || isAlive(pid)) return undefined
-      await unlink(path).catch(() => undefined)
-    }
+  const database = new DatabaseSync(join(folder, 'lock.db'), { timeout: 0 })
+  try {
+    // Nothing is ever written, so the journal need be in no file, and a full disk keeps nobody from it.
+    database.exec('pragma journal_mode = memory; begin exclusive')
+  } catch (error) {
+    database.close()
+    if (error instanceof Error && 'errcode' in error && error.errcode === busy) return undefined
+    throw error
   }
-  return undefined
+  return { [Symbol.asyncDispose]: async () => database.close() }
 }

@@ -8,6 +8,9 @@ export type HeldRequest = {
   readonly changes: readonly string[]
 }
 
+/** `keyIsLost`: it cannot be repaired. */
+export type Damage = { readonly reason: string; readonly keyIsLost: boolean }
+
 /**
  * Where a managed certificate's key is, and where the certificate goes: files of this machine, or a sealed box. The key
  * of a request is safe before the request is used: no crash takes the key for which a CA issues.
@@ -26,6 +29,8 @@ export interface Holding {
    * @throws Error saying why it cannot be; what was in place before is so again
    */
   install(chain: Chain, occasion: 'next' | 'again'): Promise<void>
-  /** What is wrong with what is in place; undefined: nothing. `keyIsLost`: it cannot be repaired. */
-  findDamage(): Promise<{ readonly reason: string; readonly keyIsLost: boolean } | undefined>
+  /** What is wrong with what is in place; undefined: nothing. */
+  findDamage(): Promise<Damage | undefined>
+  /** Takes away what a process that died has left. */
+  tidy(): Promise<void>
 }

@@ -1,9 +1,7 @@
 import { asProblemError, type ProblemError } from '../acme/problem.ts'
-import type { Kept } from '../issuance/kept.ts'
 import type { PluginContext } from '../plugin-api.ts'
 import type { Chain } from '../x509/chain.ts'
 import { lockFolder } from './folder-lock.ts'
-import type { HeldRequest } from './holding.ts'
 import { hookFacts, runCommand } from './hooks.ts'
 import { readMemory, writeMemory } from './memory.ts'
 import { pauseAfter } from './pause.ts'
@@ -12,54 +10,76 @@ import type { Managed } from './upkeep.ts'
 export type HookRunParts = {
   readonly context: PluginContext
   certificates(): readonly Managed[]
-  findKept(managed: Managed, current: HeldRequest): Promise<Kept | undefined>
+  /** What is installed; undefined: it is no good any more, and the next one runs the hook. */
+  findInstalled(managed: Managed): Promise<Chain | undefined>
   progress(managed: Managed, text: string): void
 }
 
-/** Runs the hooks that are due, each once for all certificates that name it. The function returns why some failed. */
-export function createHookRuns({ context, ...parts }: HookRunParts): () => Promise<string[]> {
-  const { clock, log } = context
+type Due = { readonly managed: Managed; readonly chain: Chain; readonly lock: AsyncDisposable }
 
-  async function runHooks(): Promise<string[]> {
-    const due: { readonly managed: Managed; readonly chain: Chain; readonly failures: number }[] = []
+/**
+ * Runs the hooks that are due, each once for all certificates that name it. Nobody installs meanwhile: what was run is
+ * noted for what was there.
+ * @param wanted.now those that failed just before, too
+ * @returns why some failed
+ */
+export async function runDueHooks(parts: HookRunParts, { now = false } = {}): Promise<string[]> {
+  const { context } = parts
+  const due: Due[] = []
+  const reasons: string[] = []
+  try {
     for (const managed of parts.certificates()) {
-      const { hookDue } = await readMemory(managed.folder).catch(() => ({ hookDue: undefined }))
-      if (hookDue === undefined || hookDue.retryAtMs > clock.nowMs()) continue
-      const current = await managed.holding.current()
-      const kept = current === undefined ? undefined : await parts.findKept(managed, current)
-      if (kept !== undefined) due.push({ managed, chain: kept.chain, failures: hookDue.failures })
+      const one = await findDue(managed, now, parts).catch((error: unknown) =>
+        context.log.error('a hook cannot be looked after', { certificate: managed.section.name, error }),
+      )
+      if (one !== undefined) due.push(one)
     }
-    const reasons: string[] = []
     for (const [command, list] of Map.groupBy(due, ({ managed }) => managed.section.values.hook)) {
-      const problem = command === undefined ? undefined : await runHookFor(command, list)
+      const problem = command === undefined ? undefined : await runFor(command, list, parts)
       for (const { managed } of list)
-        await settleHook(managed, problem).catch((error: unknown) => log.error('a hook cannot be noted', { error }))
+        await settle(managed, problem, context).catch((error: unknown) =>
+          context.log.error('a hook cannot be noted', { certificate: managed.section.name, error }),
+        )
       if (problem !== undefined) reasons.push(problem.message)
     }
-    return reasons
+  } finally {
+    for (const { lock } of due) await lock[Symbol.asyncDispose]()
   }
+  return reasons
+}
 
-  async function runHookFor(command: string, list: readonly { managed: Managed; chain: Chain }[]) {
-    const facts = list.map(({ managed, chain }) => hookFacts(managed.section, chain))
-    const timeoutMs = Math.max(...list.map(({ managed }) => managed.section.values['hook-timeout']))
-    for (const { managed } of list) parts.progress(managed, 'running its hook')
-    try {
-      await runCommand(command, facts, timeoutMs, context)
-      return undefined
-    } catch (error) {
-      return asProblemError(error)
-    }
+async function findDue(managed: Managed, now: boolean, parts: HookRunParts): Promise<Due | undefined> {
+  const isDue = async () => {
+    const { hookDue } = await readMemory(managed.folder)
+    return hookDue !== undefined && (now || hookDue.retryAtMs <= parts.context.clock.nowMs())
   }
+  if (!(await isDue())) return undefined
+  await using stack = new AsyncDisposableStack()
+  const lock = await lockFolder(managed.folder)
+  if (lock === undefined) return undefined
+  stack.use(lock)
+  const chain = (await isDue()) ? await parts.findInstalled(managed) : undefined
+  if (chain === undefined) return undefined
+  stack.move()
+  return { managed, chain, lock }
+}
 
-  async function settleHook({ folder }: Managed, problem: ProblemError | undefined) {
-    await using lock = await lockFolder(folder)
-    if (lock === undefined) return
-    const { hookDue, ...rest } = await readMemory(folder)
-    await writeMemory(
-      folder,
-      problem === undefined ? rest : { ...rest, hookDue: pauseAfter(hookDue, problem, context) },
-    )
+async function runFor(command: string, list: readonly Due[], { context, progress }: HookRunParts) {
+  const facts = list.map(({ managed, chain }) => hookFacts(managed.section, chain))
+  const timeoutMs = Math.max(...list.map(({ managed }) => managed.section.values['hook-timeout']))
+  for (const { managed } of list) progress(managed, 'running its hook')
+  try {
+    await runCommand(command, facts, timeoutMs, context)
+    return undefined
+  } catch (error) {
+    const problem = asProblemError(error)
+    return problem.withMessage(`of ${facts.map(({ name }) => name).join(', ')}: ${problem.message}`)
   }
+}
 
-  return runHooks
+async function settle({ folder }: Managed, problem: ProblemError | undefined, context: PluginContext): Promise<void> {
+  const { hookDue, ...rest } = await readMemory(folder)
+  if (hookDue === undefined) return
+  const next = problem === undefined ? {} : { hookDue: { ...hookDue, ...pauseAfter(hookDue, problem, context) } }
+  await writeMemory(folder, { ...rest, ...next })
 }

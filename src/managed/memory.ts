@@ -1,7 +1,8 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isJsonObject, type JsonObject } from '../acme/json-object.ts'
 import { ensureDirectory, writeDurably } from '../durable-file.ts'
+import { parseCsrPem } from '../x509/csr.ts'
 import type { Wish } from './wish.ts'
 
 /** A request that was made for a managed certificate, and what it asks for. */
@@ -10,25 +11,38 @@ export type MadeRequest = { readonly csrPem: string; readonly wish: Wish }
 /** What was installed where; `holdsKey` where the private key can be read from it. */
 export type InstalledFile = { readonly path: string; readonly sha256: string; readonly holdsKey: boolean }
 
+export type InstalledCertificate = MadeRequest & {
+  readonly serial: string
+  /** Nothing older takes its place. */
+  readonly notBeforeMs?: number
+  readonly files: readonly InstalledFile[]
+}
+
 /** What we remember of a managed certificate, beside the files that are installed. */
 export type CertificateMemory = {
   /** Asked for, not installed yet. */
   readonly next?: MadeRequest
-  readonly current?: MadeRequest & { readonly serial: string; readonly files: readonly InstalledFile[] }
-  /** The hook has not run for what is installed. */
-  readonly hookDue?: Pause
-  /** It could not be had, or not be installed. */
+  readonly current?: InstalledCertificate
+  /** Files are being written, or were when the process died: they may not belong together. */
+  readonly placing?: boolean
+  /** The hook has not run for what was installed then. */
+  readonly hookDue?: HookDue
   readonly trouble?: Trouble
 }
 
-/** `wasThere`: the certificate was, and could not be installed. */
-export type Trouble = Pause & { readonly reason: string; readonly wasThere: boolean }
-
 export type Pause = { readonly failures: number; readonly retryAtMs: number }
+export type HookDue = Pause & { readonly sinceMs: number }
+/** It could not be had, or not be installed. */
+export type Trouble = Pause & { readonly reason: string; readonly at: 'ordering' | 'installing' }
 
 const fileName = 'certificate.json'
 
-/** @throws Error when it is damaged */
+/** Somebody wrote in our file, or the disk did. */
+export class DamagedMemoryError extends Error {
+  override readonly name = 'DamagedMemoryError'
+}
+
+/** @throws DamagedMemoryError */
 export async function readMemory(folder: string): Promise<CertificateMemory> {
   const path = join(folder, fileName)
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
@@ -39,7 +53,26 @@ export async function readMemory(folder: string): Promise<CertificateMemory> {
   try {
     return parseMemory(JSON.parse(text))
   } catch (cause) {
-    throw new Error(`${path} is damaged: move it away, and the certificate is ordered anew`, { cause })
+    throw new DamagedMemoryError(`${path} is damaged: it is put aside at the next look, and the certificate ordered`, {
+      cause,
+    })
+  }
+}
+
+/**
+ * What cannot be read is kept beside, for whoever wants to know, and the certificate begins anew: a machine that
+ * nobody looks at must not lose its certificate for it.
+ * @returns where it is kept; undefined: it was in order
+ */
+export async function setAsideDamaged(folder: string): Promise<string | undefined> {
+  try {
+    await readMemory(folder)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof DamagedMemoryError)) throw error
+    const aside = join(folder, `${fileName}.damaged`)
+    await rename(join(folder, fileName), aside)
+    return aside
   }
 }
 
@@ -51,37 +84,47 @@ export async function writeMemory(folder: string, memory: CertificateMemory): Pr
 
 function parseMemory(value: unknown): CertificateMemory {
   if (!isJsonObject(value)) throw new TypeError('no object')
-  const { next, current, hookDue, trouble } = value
+  const { next, current, hookDue, trouble, placing } = value
   return {
     ...(isJsonObject(next) ? { next: parseRequest(next) } : {}),
     ...(isJsonObject(current) ? { current: { ...parseRequest(current), ...parseInstalled(current) } } : {}),
-    ...(isJsonObject(hookDue) ? { hookDue: parsePause(hookDue) } : {}),
+    ...(placing === true ? { placing } : {}),
+    ...(isJsonObject(hookDue) ? { hookDue: { ...parsePause(hookDue), sinceMs: numberOf(hookDue.sinceMs ?? 0) } } : {}),
     ...(isJsonObject(trouble) ? { trouble: parseTrouble(trouble) } : {}),
   }
 }
 
 function parseRequest({ csrPem, wish }: JsonObject): MadeRequest {
   if (!isJsonObject(wish)) throw new TypeError('no wish')
-  return { csrPem: textOf(csrPem), wish: Object.fromEntries(Object.entries(wish).map(([k, v]) => [k, textOf(v)])) }
+  parseCsrPem(textOf(csrPem))
+  return {
+    csrPem: textOf(csrPem),
+    wish: Object.fromEntries(Object.entries(wish).map(([key, text]) => [key, textOf(text)])),
+  }
 }
 
-function parseInstalled({ serial, files }: JsonObject): { serial: string; files: InstalledFile[] } {
+function parseInstalled({ serial, files, notBeforeMs }: JsonObject): Omit<InstalledCertificate, keyof MadeRequest> {
   const list: unknown[] = Array.isArray(files) ? files : []
   return {
     serial: textOf(serial),
+    ...(notBeforeMs === undefined ? {} : { notBeforeMs: numberOf(notBeforeMs) }),
     files: list.filter(isJsonObject).map(({ path, sha256, holdsKey }) => ({
       ...{ path: textOf(path), sha256: textOf(sha256), holdsKey: holdsKey === true },
     })),
   }
 }
 
-function parseTrouble(trouble: JsonObject): Trouble {
-  return { ...parsePause(trouble), reason: textOf(trouble.reason), wasThere: trouble.wasThere === true }
+function parseTrouble({ reason, at, ...pause }: JsonObject): Trouble {
+  return { ...parsePause(pause), reason: textOf(reason), at: at === 'installing' ? at : 'ordering' }
 }
 
 function parsePause({ failures, retryAtMs }: JsonObject): Pause {
-  if (typeof failures !== 'number' || typeof retryAtMs !== 'number') throw new TypeError('no pause')
-  return { failures, retryAtMs }
+  return { failures: numberOf(failures), retryAtMs: numberOf(retryAtMs) }
+}
+
+function numberOf(value: unknown): number {
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw new TypeError('no number')
+  return value
 }
 
 function textOf(value: unknown): string {

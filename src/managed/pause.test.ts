@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Retry } from '../acme/problem.ts'
+import type { ProblemCode, Retry } from '../acme/problem.ts'
 import type { Pause } from './memory.ts'
 import { pauseAfter } from './pause.ts'
 
 const minuteMs = 60_000
 const nowMs = 1_000_000_000
 /** @param share of the time that chance decides on, as a byte */
-const after = (former: Pause | undefined, retry: Retry, share = 255) =>
+const after = (former: Pause | undefined, retry: Retry, share = 255, code: ProblemCode = 'connection') =>
   pauseAfter(
     former,
-    { retry },
+    { code, retry },
     {
       clock: { nowMs: () => nowMs, monotonicMs: () => 0, sleep: async () => undefined },
       randomBytes: (length) => new Uint8Array(length).fill(share),
@@ -34,4 +34,10 @@ test('what the CA says counts, up to a day', () => {
   assert.equal(after(undefined, { when: 'notBefore', atMs }).retryAtMs, atMs)
   assert.equal(after(undefined, { when: 'notBefore', atMs: nowMs + 1e12 }).retryAtMs, nowMs + 1440 * minuteMs)
   assert.ok(after(undefined, { when: 'notBefore', atMs: nowMs - 1 }).retryAtMs > nowMs)
+})
+
+test('an issuer that is away is no failure of the certificate: it comes back with the issuer', () => {
+  const atMs = nowMs + 3 * 1440 * minuteMs
+  const away = after({ failures: 2, retryAtMs: 0 }, { when: 'notBefore', atMs }, 255, 'serverInternal')
+  assert.deepEqual(away, { failures: 2, retryAtMs: atMs })
 })

@@ -1,10 +1,21 @@
-import { lstat, mkdir, open, readdir, readFile, readlink, rename, rm, rmdir, stat, symlink } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import type { Stats } from 'node:fs'
+import { chmod, lstat, mkdir, readdir, readFile, readlink, rename, rm, rmdir, stat, symlink } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { type FileOwner, syncFolder, writeDurably } from '../durable-file.ts'
+import { isAlive } from '../process-id.ts'
 import type { OutputFile } from './output-files.ts'
 
 /** What was installed can be taken back, as long as nobody installed anything else. */
 export type Placed = { undo(): Promise<void> }
+
+/** Some of the files are new and some are not, and it cannot be helped now. */
+export class TornError extends Error {
+  override readonly name = 'TornError'
+  constructor(cause: unknown) {
+    const why = cause instanceof Error ? cause.message : 'unknown reason'
+    super(`the former files could not be put back, and the new ones are not complete: ${why}`, { cause })
+  }
+}
 
 export type Placement = {
   /** A link to a folder of them all; undefined: each file by itself. */
@@ -26,7 +37,10 @@ export async function placeFiles(
   const isInside = (file: OutputFile) => directory !== undefined && dirname(file.path) === directory
   const placed: Placed[] = []
   const undo = async () => {
-    for (const one of placed.toReversed()) await one.undo()
+    for (const one of placed.toReversed())
+      await one.undo().catch((cause: unknown) => {
+        throw new TornError(cause)
+      })
   }
   try {
     for (const file of files.filter((one) => !isInside(one))) placed.push(await placeFile(file, owner))
@@ -61,6 +75,10 @@ async function readFormer(path: string) {
   }
 }
 
+const folderMode = 0o755
+/** As the kernel has it. */
+const maxLinks = 40
+
 /** `web` becomes a link into `.web.versions/`, whose folders are never changed once the link leads to them. */
 async function placeFolder(
   directory: string,
@@ -69,24 +87,25 @@ async function placeFolder(
   version: string,
 ): Promise<Placed> {
   const parent = dirname(directory)
-  const versions = `.${basename(directory)}.versions`
+  const versions = join(parent, `.${basename(directory)}.versions`)
   await explain(parent, () => mkdir(parent, { recursive: true, mode: 0o755 }))
   await refuseLooseFolders(parent)
+  await removeLeftLinks(directory)
   await makeRoomForLink(directory)
-  await explain(directory, () => mkdir(join(parent, versions), { recursive: true, mode: 0o755 }))
-  const folder = join(parent, versions, version)
-  await rm(folder, { recursive: true, force: true })
-  await mkdir(folder, { mode: 0o755 })
+  await explain(directory, () => mkdir(versions, { recursive: true }))
+  // In a folder like /tmp somebody else may have been there first.
+  await refuseLooseFolders(versions)
+  await chmod(versions, folderMode)
+  const folder = await explain(directory, () => makeNewFolder(join(versions, version)))
   const to = owner === undefined ? {} : { owner }
   for (const file of files)
     await explain(directory, () =>
       writeDurably(join(folder, basename(file.path)), file.content, { mode: file.mode, ...to }),
     )
-  if (owner !== undefined) await chownFolder(folder, owner)
-  await syncFolder(join(parent, versions))
+  await syncFolder(versions)
   const former = await readlink(directory).catch(() => undefined)
-  await pointTo(directory, join(versions, version))
-  await removeOld(join(parent, versions), [version, former === undefined ? '' : basename(former)])
+  await explain(directory, () => pointTo(directory, join(basename(versions), basename(folder))))
+  await removeOld(versions, [basename(folder), former === undefined ? '' : basename(former)])
   return {
     async undo() {
       if (former === undefined) await rm(directory, { force: true })
@@ -95,9 +114,33 @@ async function placeFolder(
   }
 }
 
-async function chownFolder(folder: string, { uid, gid }: FileOwner): Promise<void> {
-  await using handle = await open(folder, 'r')
-  await handle.chown(uid, gid)
+/**
+ * Never one that is there: the link may lead to it. It stays ours, whoever owns the files: another owner could put
+ * something else in their place, and have us remove what he likes.
+ */
+async function makeNewFolder(wanted: string): Promise<string> {
+  for (let n = 1; ; n += 1) {
+    const path = n === 1 ? wanted : `${wanted}-${n}`
+    try {
+      await mkdir(path)
+      await chmod(path, folderMode)
+      return path
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST') || n > 100) throw error
+    }
+  }
+}
+
+/** Links that were made and not renamed any more. */
+async function removeLeftLinks(directory: string): Promise<void> {
+  const parent = dirname(directory)
+  for (const entry of await readdir(parent)) {
+    if (!entry.startsWith(`${basename(directory)}.`)) continue
+    const pid = /^(\d+)\.tmp$/.exec(entry.slice(basename(directory).length + 1))?.[1]
+    if (pid === undefined || (Number(pid) !== process.pid && isAlive(Number(pid)))) continue
+    const path = join(parent, entry)
+    if ((await lstat(path).catch(() => undefined))?.isSymbolicLink() === true) await rm(path, { force: true })
+  }
 }
 
 /** Renamed over the former link: who opens it gets the one or the other. */
@@ -123,18 +166,32 @@ async function removeOld(versions: string, kept: readonly string[]): Promise<voi
 }
 
 /**
- * As root we write nowhere where another user could put something in our way.
+ * As root we write nowhere where another user could put something in our way: not in the folder, and not in any folder
+ * that a link on the way to it is in.
  * @throws Error naming the folder
  */
-async function refuseLooseFolders(folder: string): Promise<void> {
+async function refuseLooseFolders(folder: string, links = 0): Promise<void> {
   if (process.getuid?.() !== 0) return
+  if (links > maxLinks) throw new Error(`${folder} leads through too many links`)
   for (let path = folder; ; path = dirname(path)) {
-    const { uid, mode } = await explain(path, () => stat(path))
-    const isLoose = (mode & 0o022) !== 0 && (mode & 0o1000) === 0
-    if (uid !== 0 || isLoose)
-      throw new Error(`${path} can be changed by others than root: nothing is installed below it as root`)
+    const there = await lstat(path).catch((error: unknown) => {
+      throw error instanceof Error && 'code' in error && error.code === 'ENOENT'
+        ? new Error(`the folder ${path} is not there: make it`)
+        : error
+    })
+    if (there.isSymbolicLink()) await refuseLooseFolders(resolve(dirname(path), await readlink(path)), links + 1)
+    else if (!there.isDirectory()) throw new Error(`${path} is no folder`)
+    else refuseLoose(path, there)
     if (path === dirname(path)) return
   }
+}
+
+function refuseLoose(path: string, { uid, mode }: Stats): void {
+  const isLoose = (mode & 0o022) !== 0 && (mode & 0o1000) === 0
+  if (uid === 0 && !isLoose) return
+  throw new Error(
+    `${path} can be changed by others than root, so nothing is installed below it as root: give it to root (chown root, chmod go-w), or run acmems as its owner`,
+  )
 }
 
 async function explain<T>(path: string, act: () => Promise<T>): Promise<T> {

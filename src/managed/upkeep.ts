@@ -10,9 +10,10 @@ import type { Chain } from '../x509/chain.ts'
 import { KeyLostError } from './file-holding.ts'
 import { lockFolder } from './folder-lock.ts'
 import type { HeldRequest, Holding } from './holding.ts'
-import { createHookRuns } from './hook-runs.ts'
-import { readMemory, type Trouble, writeMemory } from './memory.ts'
+import { runDueHooks } from './hook-runs.ts'
+import { readMemory, setAsideDamaged, type Trouble, writeMemory } from './memory.ts'
 import { pauseAfter } from './pause.ts'
+import { assessSituation, type Situation } from './situation.ts'
 
 /** A `[certificate]` that is kept up. */
 export type Managed = {
@@ -41,7 +42,7 @@ export type Look =
   | { readonly outcome: 'installed' | 'repaired'; readonly why: string; readonly serial: string }
   /** It failed before, and is tried again then. */
   | { readonly outcome: 'waiting'; readonly untilMs: number; readonly reason: string }
-  | { readonly outcome: 'failed'; readonly reason: string }
+  | { readonly outcome: 'failed'; readonly reason: string; readonly retryAtMs?: number }
   /** Another process is at it. */
   | { readonly outcome: 'busy' }
 
@@ -50,14 +51,14 @@ export interface Upkeep {
   lookAt(managed: Managed, wanted?: { readonly force?: boolean }): Promise<Look>
   /** Says what would be done, and why. undefined: nothing */
   plan(managed: Managed, wanted?: { readonly force?: boolean }): Promise<string | undefined>
-  /** Runs the hooks that are due, each once for all certificates that name it. @returns why some failed */
-  runHooks(): Promise<string[]>
+  /** See runDueHooks. */
+  runHooks(wanted?: { readonly now?: boolean }): Promise<string[]>
   /**
    * The request that takes the place of one in the register which is due: a new key, unless it is reused.
    * `replaced`: it is no certificate of today's any more; undefined: it is none of ours.
    */
   successorOf(entry: RegisterEntry): Promise<IssueRequest | 'replaced' | undefined>
-  /** There may be something to do for the certificate of this block; without one, for all, whatever failed before. */
+  /** There may be something to do for the certificate of this block; without one, for all. */
   wake(block?: string): void
   /** Again and again, until the context's signal. Never rejects. */
   run(): Promise<void>
@@ -69,6 +70,11 @@ const pauseMs = 2000
 /** Files are looked at so often: somebody may have changed them, or taken them away. */
 const lookEveryMs = 5 * 60_000
 const maxAtOnce = 4
+/** Hooks of what is done wait so long for what is still being worked on. */
+const longestWorkMs = 30_000
+
+/** What was being done when it failed. */
+type Step = { at: Trouble['at'] }
 
 /** Keeps managed certificates as they are wanted: orders, installs, repairs, tells. */
 export function createUpkeep(parts: UpkeepParts): Upkeep {
@@ -76,95 +82,92 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
   const { clock, log } = context
   const turns = createTurns()
   const nextLookAtMs = new Map<string, number>()
-  /** Not paused any more: somebody may have cured what was wrong. */
-  const unpaused = new Set<string>()
+  /** After a reload: somebody may have cured what failed. */
+  const impatient = new Set<string>()
   const progress = (managed: Managed, text: string) => parts.progress?.(managed.section.name, text)
 
   function requestFor({ block }: Managed, { postedBytes }: HeldRequest): IssueRequest {
     return parts.requestOf({ block, postedBytes, remoteAddress })
   }
 
-  async function findKept(managed: Managed, current: HeldRequest): Promise<Kept | undefined> {
+  async function findKept(managed: Managed, held: HeldRequest): Promise<Kept | undefined> {
     // What is not allowed any more is asked for anew, and that says why not.
-    const request = await attempt(() => requestFor(managed, current))
+    const request = await attempt(() => requestFor(managed, held))
     return request === undefined ? undefined : await issuance.findKept(request)
   }
 
-  type Situation = {
-    readonly next: HeldRequest | undefined
-    readonly current: HeldRequest | undefined
-    readonly kept: Kept | undefined
-    /** Why there is a certificate to get; undefined: there is none. */
-    readonly why: string | undefined
-    readonly damage: string | undefined
-  }
-
-  async function assess({ holding, ...managed }: Managed, force: boolean): Promise<Situation> {
-    const next = await holding.next()
-    const current = await holding.current()
-    const kept = current === undefined ? undefined : await findKept({ holding, ...managed }, current)
-    const isNewer = kept !== undefined && kept.chain.leaf.serial !== current?.serial
-    const damage = isNewer
-      ? { reason: 'a newer certificate was issued for its key', keyIsLost: false }
-      : await holding.findDamage()
-    const why =
-      current === undefined
-        ? 'there is none yet'
-        : current.changes.length > 0
-          ? `${current.changes.join(' and ')} changed`
-          : kept === undefined
-            ? 'it was revoked, or is over'
-            : damage?.keyIsLost === true
-              ? `its key is lost: ${damage.reason}`
-              : force
-                ? 'it was asked for'
-                : next !== undefined
-                  ? 'it is due'
-                  : undefined
-    return { next, current, kept, why, damage: damage?.reason }
-  }
+  const assess = (managed: Managed, force: boolean) =>
+    assessSituation(managed.holding, { force, findKept: (held) => findKept(managed, held) })
 
   async function lookAt(managed: Managed, { force = false } = {}): Promise<Look> {
-    return await turns.take(managed.section.name, async () => {
+    const { section, folder } = managed
+    return await turns.take(section.name, async () => {
+      const isFresh = impatient.delete(managed.block)
+      const step: Step = { at: 'ordering' }
       try {
-        await using lock = await lockFolder(managed.folder)
-        return lock === undefined ? { outcome: 'busy' } : await lookLocked(managed, force)
+        await using lock = await lockFolder(folder)
+        if (lock === undefined) return { outcome: 'busy' }
+        try {
+          return await lookLocked(managed, { force, isFresh, step })
+        } catch (error) {
+          return await noteTrouble(managed, error, step.at)
+        }
       } catch (error) {
-        return await noteTrouble(managed, error)
+        return await noteTrouble(managed, error, step.at)
       }
     })
   }
 
-  async function lookLocked(managed: Managed, force: boolean): Promise<Look> {
-    const { folder, holding } = managed
+  type Wanted = { readonly force: boolean; readonly isFresh: boolean; readonly step: Step }
+
+  async function lookLocked(managed: Managed, { force, isFresh, step }: Wanted): Promise<Look> {
+    const { folder, holding, section } = managed
+    const aside = await setAsideDamaged(folder)
+    if (aside !== undefined)
+      log.warn('what was remembered of a certificate is damaged; it begins anew', { certificate: section.name, aside })
+    await holding.tidy()
     const situation = await assess(managed, force)
-    const { trouble } = await readMemory(folder)
-    if (situation.why === undefined && situation.damage === undefined) return { outcome: 'in order' }
-    const isPaused = trouble !== undefined && trouble.retryAtMs > clock.nowMs() && !force
-    if (isPaused && !unpaused.delete(managed.block) && !(await cameMeanwhile(managed, situation.next, trouble)))
-      return { outcome: 'waiting', untilMs: trouble.retryAtMs, reason: trouble.reason }
-    if (situation.why !== undefined) return await getNext(managed, situation, situation.why, force)
-    const chain = situation.kept?.chain
-    if (chain === undefined) return { outcome: 'in order' }
-    progress(managed, `putting it in place again: ${situation.damage}`)
-    await holding.install(chain, 'again')
-    return installed(managed, chain, 'repaired', situation.damage ?? '')
+    const { trouble, placing, ...rest } = await readMemory(folder)
+    const isPatient = trouble !== undefined && !force && !isFresh && placing !== true
+    const waiting = isPatient && trouble.retryAtMs > clock.nowMs() ? trouble : undefined
+    const repaired = await repair(managed, situation, { waiting, step })
+    if (situation.why === undefined) {
+      if (repaired === undefined && trouble !== undefined) await writeMemory(folder, rest)
+      return repaired ?? { outcome: 'in order' }
+    }
+    // An order that was left behind may have been finished meanwhile.
+    const isThere = waiting?.at === 'ordering' && (await isKept(managed, situation.next))
+    if (waiting !== undefined && !isThere)
+      return { outcome: 'waiting', untilMs: waiting.retryAtMs, reason: waiting.reason }
+    return await getNext(managed, situation, { why: situation.why, force, step })
   }
 
-  /** What was ordered before came meanwhile: an order that was left behind was finished. */
-  async function cameMeanwhile(
+  async function isKept(managed: Managed, next: HeldRequest | undefined): Promise<boolean> {
+    return next?.changes.length === 0 && (await findKept(managed, next)) !== undefined
+  }
+
+  /** What is still good is put in place again, whether or not another can be had. */
+  async function repair(
     managed: Managed,
-    next: HeldRequest | undefined,
-    { wasThere }: Trouble,
-  ): Promise<boolean> {
-    return !wasThere && (await isThere(managed, next))
+    { current, next, kept, damage }: Situation,
+    { waiting, step }: { readonly waiting: Trouble | undefined; readonly step: Step },
+  ): Promise<Look | undefined> {
+    if (damage === undefined || damage.keyIsLost || kept === undefined || current === undefined) return undefined
+    if (waiting?.at === 'installing') return { outcome: 'waiting', untilMs: waiting.retryAtMs, reason: waiting.reason }
+    // What is there to be installed comes in its place at once.
+    if (await isKept(managed, next)) return undefined
+    step.at = 'installing'
+    progress(managed, `putting it in place again: ${damage.reason}`)
+    await managed.holding.install(kept.chain, 'again')
+    step.at = 'ordering'
+    return installed(managed, kept.chain, 'repaired', damage.reason)
   }
 
-  async function isThere(managed: Managed, next: HeldRequest | undefined): Promise<boolean> {
-    return next !== undefined && next.changes.length === 0 && (await findKept(managed, next)) !== undefined
-  }
-
-  async function getNext(managed: Managed, situation: Situation, why: string, force: boolean): Promise<Look> {
+  async function getNext(
+    managed: Managed,
+    situation: Situation,
+    { why, force, step }: { readonly why: string; readonly force: boolean; readonly step: Step },
+  ): Promise<Look> {
     const { holding } = managed
     let { next } = situation
     if (next !== undefined && next.changes.length > 0) {
@@ -176,6 +179,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     const request = requestFor(managed, next)
     const { chain, source } = await obtain(request, situation, force)
     if (source === 'issued') parts.tell({ kind: 'certificate.issued', ...factsOf(managed, chain) })
+    step.at = 'installing'
     progress(managed, 'installing it')
     await holding.install(chain, 'next')
     return installed(managed, chain, 'installed', why)
@@ -203,18 +207,19 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     return { atMs: clock.nowMs(), names, remoteAddress, block, serial, notAfterMs }
   }
 
-  async function noteTrouble(managed: Managed, error: unknown): Promise<Look> {
+  async function noteTrouble(managed: Managed, error: unknown, at: Trouble['at']): Promise<Look> {
     if (context.signal.aborted) return { outcome: 'failed', reason: 'stopped' }
     const problem = asProblemError(error)
     const reason = problem.code === 'serverInternal' && error instanceof Error ? error.message : problem.message
     const { folder, section, block, holding } = managed
+    let retryAtMs: number | undefined
     try {
       if (error instanceof KeyLostError) await holding.discard()
       const memory = await readMemory(folder)
       const pause = pauseAfter(memory.trouble, problem, context)
-      const wasThere = await isThere(managed, await holding.next())
-      await writeMemory(folder, { ...memory, trouble: { ...pause, reason, wasThere } })
-      const again = new Date(pause.retryAtMs).toISOString()
+      await writeMemory(folder, { ...memory, trouble: { ...pause, reason, at } })
+      retryAtMs = pause.retryAtMs
+      const again = new Date(retryAtMs).toISOString()
       log.warn('a certificate cannot be had or installed', { certificate: section.name, reason, again })
     } catch (cause) {
       log.error('a certificate cannot be looked after', { certificate: section.name, reason, error: cause })
@@ -222,10 +227,22 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     const names = [...section.values.domain, ...section.values['ip-address']].map(({ value }) => value)
     const common = { atMs: clock.nowMs(), names, remoteAddress, block }
     parts.tell({ kind: 'issuance.failed', ...common, code: problem.code, reason })
-    return { outcome: 'failed', reason }
+    return { outcome: 'failed', reason, ...(retryAtMs === undefined ? {} : { retryAtMs }) }
   }
 
-  const runHooks = createHookRuns({ context, progress, findKept, certificates: parts.certificates })
+  const runHooks = (wanted?: { readonly now?: boolean }) =>
+    runDueHooks(
+      {
+        context,
+        certificates: parts.certificates,
+        progress,
+        async findInstalled(managed) {
+          const current = await managed.holding.current()
+          return current === undefined ? undefined : (await findKept(managed, current))?.chain
+        },
+      },
+      wanted,
+    )
 
   async function successorOf(entry: RegisterEntry): Promise<IssueRequest | 'replaced' | undefined> {
     const managed = parts.certificates().find(({ block }) => block === entry.block)
@@ -249,20 +266,25 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
 
   async function run(): Promise<void> {
     const working = new Set<Promise<void>>()
+    let quietAtMs = clock.monotonicMs()
     while (!context.signal.aborted) {
       const due = parts.certificates().filter(({ block }) => (nextLookAtMs.get(block) ?? 0) <= clock.nowMs())
       for (const managed of due.slice(0, maxAtOnce - working.size)) {
         nextLookAtMs.set(managed.block, clock.nowMs() + lookEveryMs)
         const work = lookAt(managed)
           .then((look) => {
-            if (look.outcome === 'waiting')
-              nextLookAtMs.set(managed.block, Math.min(look.untilMs, clock.nowMs() + lookEveryMs))
-            if (look.outcome === 'failed') nextLookAtMs.set(managed.block, clock.nowMs())
+            const untilMs =
+              look.outcome === 'waiting' ? look.untilMs : look.outcome === 'failed' ? look.retryAtMs : undefined
+            if (untilMs !== undefined && nextLookAtMs.has(managed.block))
+              nextLookAtMs.set(managed.block, Math.min(untilMs, clock.nowMs() + lookEveryMs))
           })
           .finally(() => working.delete(work))
         working.add(work)
       }
-      if (working.size === 0) await runHooks().catch((error: unknown) => log.error('hooks could not be run', { error }))
+      // Those of one change come together; one that does not come to its end keeps nobody waiting for long.
+      if (working.size === 0) quietAtMs = clock.monotonicMs()
+      if (clock.monotonicMs() - quietAtMs > longestWorkMs || working.size === 0)
+        await runHooks().catch((error: unknown) => log.error('hooks could not be run', { error }))
       await clock.sleep(pauseMs, context.signal).catch(() => undefined)
     }
     await Promise.all(working)
@@ -276,13 +298,13 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     async plan(managed, { force = false } = {}) {
       const { why, damage } = await assess(managed, force)
       if (why !== undefined) return `a certificate is asked for, because ${why}`
-      return damage === undefined ? undefined : `it is put in place again: ${damage}`
+      return damage === undefined ? undefined : `it is put in place again: ${damage.reason}`
     },
     wake(block) {
-      for (const managed of parts.certificates()) {
-        if (block === undefined) unpaused.add(managed.block)
-        if (block === undefined || block === managed.block) nextLookAtMs.delete(managed.block)
-      }
+      if (block === undefined) {
+        nextLookAtMs.clear()
+        for (const managed of parts.certificates()) impatient.add(managed.block)
+      } else nextLookAtMs.delete(block)
     },
   }
 }
