@@ -72,6 +72,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   const tell = (event: IssuanceEvent) =>
     setImmediate(() => {
       auditLog.note(auditEventOf(event))
+      if (event.kind === 'certificate.installed') void mgmt.refresh()
       void runtime.notify(event)
     })
   const work = { ...installation, issuance, runtime: () => runtime, managed: () => managed, tell }

@@ -10,6 +10,8 @@ export interface MgmtListeners {
   readonly listeners: readonly Listener[]
   /** @throws Error when it cannot be had; everything is then as before */
   change(config: Config): Promise<void>
+  /** The certificate's files may have changed. */
+  refresh(): Promise<void>
   close(graceMs: number): Promise<void>
 }
 
@@ -84,6 +86,7 @@ export function createMgmtListeners(parts: MgmtListenersParts): MgmtListeners {
           { listener: exposed },
         )
     },
+    refresh: async () => void (await files?.refresh()),
     async close(graceMs) {
       files?.[Symbol.dispose]()
       await set.close(graceMs)

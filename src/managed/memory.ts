@@ -96,7 +96,7 @@ function parseMemory(value: unknown): CertificateMemory {
 
 function parseRequest({ csrPem, wish }: JsonObject): MadeRequest {
   if (!isJsonObject(wish)) throw new TypeError('no wish')
-  parseCsrPem(textOf(csrPem))
+  parseCsrPem(textOf(csrPem), { mustStaple: 'allowed' })
   return {
     csrPem: textOf(csrPem),
     wish: Object.fromEntries(Object.entries(wish).map(([key, text]) => [key, textOf(text)])),
