@@ -39,16 +39,10 @@ export function createBoxHolding(section: CertificateSection, parts: BoxHoldingP
 
   /** The plain key never leaves this function. */
   async function makeBox(): Promise<BegunBox> {
-    const { buildCsrDer } = await import('../x509/csr-builder.ts')
+    // Loaded when it is needed: ASN.1 is a large library.
+    const { buildRequestDer } = await import('./request-draft.ts')
     const key = await generatePrivateKey(values['key-type'])
-    const csrDer = buildCsrDer({
-      key,
-      identifiers: identifiersOf(values),
-      keyUsage: values['key-usage'].flat(),
-      mustStaple: values['must-staple'],
-      ...(values.subject === undefined ? {} : { subject: values.subject }),
-      ...(values.digest === undefined ? {} : { digest: values.digest }),
-    })
+    const csrDer = buildRequestDer(values, key)
     const plain = privateKeyPem(key)
     try {
       const sealedKeyPem = seal(plain, recipient, context)

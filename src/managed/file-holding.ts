@@ -2,7 +2,6 @@ import type { KeyObject } from 'node:crypto'
 import { createHash, createPublicKey } from 'node:crypto'
 import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { identifiersOf } from '../config/certificate-options.ts'
 import type { CertificateSection } from '../config/config.ts'
 import { ensureDirectory, writeDurably } from '../durable-file.ts'
 import type { PluginContext } from '../plugin-api.ts'
@@ -68,17 +67,11 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
   }
 
   async function begin(): Promise<HeldRequest> {
-    const { buildCsrDer } = await import('../x509/csr-builder.ts')
+    // Loaded when it is needed: ASN.1 is a large library.
+    const { buildRequestDer } = await import('./request-draft.ts')
     const memory = await readMemory(folder)
     const { key, isNew } = await keyForNext(memory)
-    const csrDer = buildCsrDer({
-      key,
-      identifiers: identifiersOf(values),
-      keyUsage: values['key-usage'].flat(),
-      mustStaple: values['must-staple'],
-      ...(values.subject === undefined ? {} : { subject: values.subject }),
-      ...(values.digest === undefined ? {} : { digest: values.digest }),
-    })
+    const csrDer = buildRequestDer(values, key)
     await ensureDirectory(folder)
     if (isNew) await writeSecret(nextKeyPath, privateKeyPem(key))
     else await rm(nextKeyPath, { force: true })

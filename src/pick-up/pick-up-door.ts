@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener } from 'node:http'
+import { type Answer, createAnsweringDoor, refuse } from '../http/answering-door.ts'
 import { isConfidential } from '../http/confidential.ts'
-import { answerEarly } from '../http/early-answer.ts'
 import { presentedHead } from '../http/presented.ts'
-import type { Caller, Clock, LogFields, Logger, Presented } from '../plugin-api.ts'
+import type { Caller, Clock, Logger, Presented } from '../plugin-api.ts'
 import type { AddressRanges } from '../plugins/address-range.ts'
 import type { Block } from '../policy/block.ts'
 import type { Box, Boxes } from '../state/boxes.ts'
@@ -37,8 +37,6 @@ export type Refusal = {
   /** For the log alone; by default what the caller reads. */
   readonly reason?: string
 }
-
-type Answer = Refusal & { readonly log: LogFields }
 
 /** Where boxes are. */
 export const boxPath = '/box/'
@@ -85,29 +83,20 @@ export function createPickUpDoor<Rules extends PickUpRules>(parts: PickUpParts<R
     return handOver(box, block, head)
   }
 
-  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const startedMs = parts.clock.nowMs()
-    const requestId = parts.makeRequestId()
-    const rules = parts.rules()
-    const head = presentedHead(request, rules.trustedProxies)
-    let answer: Answer
-    try {
-      answer = await answerTo(request, head, rules)
-    } catch (error) {
-      answer = { ...refuse(503, 'the box cannot be read now', { 'retry-after': notReadySeconds }), log: { error } }
-    }
-    send(request, response, answer, { ...answer.headers, 'x-request-id': requestId })
-    const line = {
-      ...{ requestId, client: head.remoteAddress, status: answer.status, ...answer.log },
-      durationMs: parts.clock.nowMs() - startedMs,
-    }
-    if (answer.status >= 500) parts.log.warn('request', line)
-    // Most of what hosts ask is whether there is anything new.
-    else if (answer.status === 304) parts.log.debug('request', line)
-    else parts.log.info('request', line)
-  }
-
-  return (request, response) => void serve(request, response)
+  return createAnsweringDoor(
+    {
+      what: 'request',
+      trustedProxies: () => parts.rules().trustedProxies,
+      clock: parts.clock,
+      log: parts.log,
+      makeRequestId: parts.makeRequestId,
+      unavailable: 'the box cannot be read now',
+    },
+    async (request) => {
+      const rules = parts.rules()
+      return await answerTo(request, presentedHead(request, rules.trustedProxies), rules)
+    },
+  )
 }
 
 function handOver({ name, sealedKeyPem, chainPem }: Box, block: string, head: Head): Answer {
@@ -123,31 +112,6 @@ function handOver({ name, sealedKeyPem, chainPem }: Box, block: string, head: He
 function isKnown(etag: string, ifNoneMatch: readonly string[]): boolean {
   const known = ifNoneMatch.flatMap((value) => value.split(',')).map((value) => value.trim().replace(/^W\//, ''))
   return known.includes(etag) || known.includes('*')
-}
-
-function send(
-  request: IncomingMessage,
-  response: ServerResponse,
-  answer: Answer,
-  headers: Record<string, string>,
-): void {
-  const hasBody = 'transfer-encoding' in request.headers || (request.headers['content-length'] ?? '0') !== '0'
-  if (hasBody) {
-    answerEarly(request, response, answer.status, answer.text, headers)
-    return
-  }
-  const about = { 'content-type': 'text/plain', 'content-length': Buffer.byteLength(answer.text) }
-  response.writeHead(answer.status, answer.status === 304 ? headers : { ...headers, ...about })
-  response.end(answer.text)
-}
-
-function refuse(
-  status: number,
-  reason: string,
-  headers: Readonly<Record<string, string>> = {},
-  log: LogFields = {},
-): Answer {
-  return { status, text: `${reason}\n`, headers, log: { ...log, outcome: 'refused', reason } }
 }
 
 function shown(name: string): string {

@@ -1,10 +1,11 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { asProblemError } from '../acme/problem.ts'
+import { type Answer, createAnsweringDoor, refuse } from '../http/answering-door.ts'
 import { readBody } from '../http/body.ts'
 import { isConfidential } from '../http/confidential.ts'
-import { answerEarly, isWaitingForContinue } from '../http/early-answer.ts'
+import { isWaitingForContinue } from '../http/early-answer.ts'
 import { presentedHead } from '../http/presented.ts'
-import type { Clock, LogFields, Logger, Presented } from '../plugin-api.ts'
+import type { Clock, Logger, Presented } from '../plugin-api.ts'
 import { parseRecipient } from '../x509/recipient.ts'
 import { boxPath, type Identify, isBoxName, type PickUpRules } from './pick-up-door.ts'
 
@@ -28,13 +29,6 @@ export type RegistrationParts<Rules extends PickUpRules> = {
   readonly clock: Clock
   readonly log: Logger
   readonly makeRequestId: () => string
-}
-
-type Answer = {
-  readonly status: number
-  readonly text: string
-  readonly headers?: Readonly<Record<string, string>>
-  readonly log: LogFields
 }
 
 const maxBodyBytes = 16 * 1024
@@ -72,31 +66,17 @@ export function createRegistrationDoor<Rules extends PickUpRules>(parts: Registr
     return { status: 200, text: `${wish.name}\n`, log: { outcome: 'registered', box: wish.name, names: wish.domains } }
   }
 
-  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const requestId = parts.makeRequestId()
-    let reply: Answer
-    try {
-      reply = await answer(request, response)
-    } catch (error) {
-      if (response.destroyed || response.socket?.destroyed === true) return
-      reply = {
-        ...refuse(503, 'no box can be registered now', { 'retry-after': '60' }),
-        log: { outcome: 'failed', error },
-      }
-    }
-    const headers = { ...reply.headers, 'x-request-id': requestId }
-    if (request.complete) {
-      const about = { 'content-type': 'text/plain', 'content-length': Buffer.byteLength(reply.text) }
-      response.writeHead(reply.status, { ...headers, ...about })
-      response.end(reply.text)
-    } else answerEarly(request, response, reply.status, reply.text, headers)
-    const client = presentedHead(request, parts.rules().trustedProxies).remoteAddress
-    const line = { requestId, client, status: reply.status, ...reply.log }
-    if (reply.status >= 500) parts.log.warn('box registration', line)
-    else parts.log.info('box registration', line)
-  }
-
-  return (request, response) => void serve(request, response)
+  return createAnsweringDoor(
+    {
+      what: 'box registration',
+      trustedProxies: () => parts.rules().trustedProxies,
+      clock: parts.clock,
+      log: parts.log,
+      makeRequestId: parts.makeRequestId,
+      unavailable: 'no box can be registered now',
+    },
+    answer,
+  )
 }
 
 /** A sentence when it is none. */
@@ -118,10 +98,6 @@ function readWish(path: string, recipientPem: string): BoxWish | string {
     return asProblemError(error).message
   }
   return { name, recipientPem, domains, addresses, keyType }
-}
-
-function refuse(status: number, reason: string, headers: Readonly<Record<string, string>> = {}): Answer {
-  return { status, text: `${reason}\n`, headers, log: { outcome: 'refused', reason } }
 }
 
 function tooLarge(): Answer {

@@ -1,8 +1,9 @@
 import { hash } from 'node:crypto'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { type Answer, createAnsweringDoor, refuse } from '../http/answering-door.ts'
 import { readBody } from '../http/body.ts'
 import { isConfidential } from '../http/confidential.ts'
-import { answerEarly, isWaitingForContinue } from '../http/early-answer.ts'
+import { isWaitingForContinue } from '../http/early-answer.ts'
 import { presentedHead } from '../http/presented.ts'
 import type { Clock, LogFields, Logger } from '../plugin-api.ts'
 import type { AddressRanges } from '../plugins/address-range.ts'
@@ -37,13 +38,6 @@ export type EnrollParts = {
   readonly clock: Clock
   readonly log: Logger
   readonly makeRequestId: () => string
-}
-
-type Answer = {
-  readonly status: number
-  readonly text: string
-  readonly headers?: Readonly<Record<string, string>>
-  readonly log: LogFields
 }
 
 const maxBodyBytes = 8192
@@ -96,28 +90,17 @@ export function createEnrollDoor(parts: EnrollParts): RequestListener {
     return { status: 200, text: `${keyId}\n`, log: { outcome: 'enrolled', block, keyId, label } }
   }
 
-  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const requestId = parts.makeRequestId()
-    let reply: Answer
-    try {
-      reply = await answer(request, response)
-    } catch (error) {
-      if (response.destroyed || response.socket?.destroyed === true) return
-      const text = 'nothing can be enrolled at the moment: the state cannot be used'
-      reply = { status: 503, text: `${text}\n`, headers: { 'retry-after': '30' }, log: { outcome: 'failed', error } }
-    }
-    const headers = { ...reply.headers, 'x-request-id': requestId }
-    if (request.complete) {
-      const length = { 'content-type': 'text/plain', 'content-length': Buffer.byteLength(reply.text) }
-      response.writeHead(reply.status, { ...headers, ...length })
-      response.end(reply.text)
-    } else answerEarly(request, response, reply.status, reply.text, headers)
-    const client = presentedHead(request, parts.rules().trustedProxies).remoteAddress
-    const line = { requestId, client, status: reply.status, ...reply.log }
-    if (reply.status >= 500) parts.log.warn('enrolment', line)
-    else parts.log.info('enrolment', line)
-  }
-  return (request, response) => void serve(request, response)
+  return createAnsweringDoor(
+    {
+      what: 'enrolment',
+      trustedProxies: () => parts.rules().trustedProxies,
+      clock: parts.clock,
+      log: parts.log,
+      makeRequestId: parts.makeRequestId,
+      unavailable: 'nothing can be enrolled at the moment: the state cannot be used',
+    },
+    answer,
+  )
 }
 
 /** A sentence when it is none. */
@@ -127,10 +110,6 @@ function readPublicKey(text: string) {
   } catch (error) {
     return error instanceof RangeError ? error.message : 'this is no public key'
   }
-}
-
-function refuse(status: number, reason: string): Answer {
-  return { status, text: `${reason}\n`, log: { outcome: 'refused', reason } }
 }
 
 function unauthorized(text: string, log: LogFields = {}): Answer {
