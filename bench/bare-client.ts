@@ -42,7 +42,7 @@ const noLimits: RateLedger = {
   charge: async () => undefined,
   giveBack: async () => undefined,
   refill: async () => undefined,
-  emptyUntil: async () => new Map(),
+  emptyUntil: async () => undefined,
   empty: async () => undefined,
 }
 

@@ -72,6 +72,8 @@ export function auditEventOf(event: IssuanceEvent): AuditEvent {
       const notAfter = new Date(event.notAfterMs).toISOString()
       return { ...common, block: event.block, facts: { serial: event.serial, notAfter } }
     }
+    case 'certificate.forwarded':
+      return { ...common, block: event.block, facts: {} }
     case 'request.rejected':
       return { ...common, block: undefined, facts: { reason: event.reason } }
     case 'issuance.failed':

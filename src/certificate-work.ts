@@ -24,6 +24,7 @@ export function createIssuanceOver({ state, context, holder }: Installation): Is
     blockedKeys: { has: (publicKeyHash) => state.register.isKeyBlocked(publicKeyHash) },
     holder,
     context,
+    aliasOf: state.aliases.of,
     repeat,
   })
 }
@@ -51,6 +52,7 @@ export function createCertificateWork(parts: CertificateWorkParts): { renewals: 
       orders: state.orders,
       holder,
       context,
+      aliasOf: state.aliases.of,
       issuers: () => [...runtime().issuers.values()],
       solvers: () => [...runtime().solvers.values()],
     }),

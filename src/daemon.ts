@@ -8,7 +8,7 @@ import { createHousekeeping } from './housekeeping.ts'
 import { openListener } from './http/listener.ts'
 import { createPathDoors } from './http/paths.ts'
 import { createSignatureCheck } from './http/signature-check.ts'
-import { type InstallationParts, openInstallation } from './installation.ts'
+import { type Installation, type InstallationParts, openInstallation } from './installation.ts'
 import type { Outages } from './issuance/records.ts'
 import { createListenerSet } from './listener-set.ts'
 import { placeFirstCertificate } from './managed/first-certificate.ts'
@@ -25,6 +25,7 @@ import { createRegisteredBoxes } from './registered-boxes.ts'
 import type { ResponderAddresses } from './responder-addresses.ts'
 import { createResponders } from './responders.ts'
 import { createRuntime, type Runtime } from './runtime.ts'
+import { createScrubber } from './scrubber.ts'
 import { createAgentScript } from './sign/agent-script.ts'
 import { createEnrollDoor } from './sign/enroll-door.ts'
 import { createLegacyUses } from './sign/legacy-uses.ts'
@@ -47,6 +48,7 @@ export type DaemonParts = InstallationParts
 const agentFolder = join(import.meta.dirname, '..', 'agent')
 const registrationsSeenMs = 60_000
 const stopGraceMs = 10_000
+const aliasKeyBytes = 32
 const mgmtLimits = { maxConnections: 2000, requestTimeoutMs: 9000 }
 const dnsApiLimits = { maxConnections: 200, requestTimeoutMs: 5000 }
 
@@ -57,6 +59,9 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   const installation = stack.use(await openInstallation(config, parts, stopping.signal))
   const { state, context, holder, setupFor } = installation
   const { clock } = context
+  // Closed last but for the state itself: what ends with the server is overwritten, too.
+  stack.use(createScrubber(state.scrubbing, context, repeat))
+  await prepareAliases(config, installation)
 
   let runtime = await createRuntime(config, setupFor)
   const former: Runtime[] = []
@@ -83,6 +88,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     issuance,
     checkSignature,
     legacyUses: createLegacyUses(clock, parts.log),
+    aliasOf: state.aliases.of,
     clock,
     log: parts.log,
     makeRequestId: installation.makeId,
@@ -187,6 +193,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   }
 
   async function change(next: Config): Promise<void> {
+    await prepareAliases(next, installation)
     const fresh = await createRuntime(next, setupFor)
     let freshlyManaged: Managed[]
     try {
@@ -238,6 +245,14 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     reload,
     [Symbol.asyncDispose]: () => disposables.disposeAsync(),
   }
+}
+
+/** Requests that are not recorded are told apart and counted by aliases: those are there before the first of them. */
+async function prepareAliases({ blocks }: Config, { state, context }: Installation): Promise<void> {
+  if (blocks.every(({ values }) => values.metadata)) return
+  const nowMs = context.clock.nowMs()
+  await state.aliases.ensure(() => context.randomBytes(aliasKeyBytes), nowMs)
+  await state.rates.beginAliases(nowMs)
 }
 
 /** In the background: a CA that is down now may be up when it is needed. */

@@ -24,8 +24,10 @@ export async function createHousekeeping(
     const nowMs = clock.nowMs()
     await state.servers.note(holder, startedAtMs, nowMs)
     await state.nonces.removeExpired(nowMs)
+    await state.aliases.refresh()
     if (minutes++ % tidyEveryMinutes !== 0) return
     await state.answers.removeExpired(nowMs)
+    if (state.aliases.current !== undefined) state.scrubbing.note()
     await state.stories.removeOlder(nowMs - storiesKeptMs)
     await state.audit.removeOlder(nowMs - auditKeptMs)
     await state.register.removeEnded(nowMs - endedKeptMs)

@@ -1,7 +1,6 @@
 /**
  * The contracts between acmems and its plugins, in the words of RFC 2119; all that a plugin's author needs.
- * A plugin is a value with functions: nothing to extend, nothing registered by being imported, and at run time
- * nothing to import either. `examples/` has one of each kind.
+ * A plugin is a value with functions: nothing to extend, to register or, at run time, to import (see `examples/`).
  */
 import type { AnswerRecord } from './acme/answer-record.ts'
 import type { Challenge, ChallengeType } from './acme/challenge.ts'
@@ -130,7 +129,7 @@ export interface AccountKey {
 
 declare const granted: unique symbol
 
-/** Permission to issue exactly this request, and how. Only policy/ makes one. */
+/** Permission to issue exactly this request, and how; where `unrecorded`, no trace of it may stay. Only policy/ makes one. */
 export type Grant = {
   readonly [granted]: true
   readonly block: string
@@ -140,6 +139,7 @@ export type Grant = {
   readonly verification: string | undefined
   readonly storage: string
   readonly profile: string | undefined
+  readonly unrecorded?: true
 }
 
 /** Who asked, and which blocks' conditions held. */

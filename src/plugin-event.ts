@@ -1,3 +1,4 @@
+/** Of a request that is not recorded (`metadata = no`) names are keyed hashes, and address and reason are empty. */
 type EventCommon = { readonly atMs: number; readonly names: readonly string[]; readonly remoteAddress: string }
 
 /** What notifiers hear of. */
@@ -14,6 +15,8 @@ export type IssuanceEvent =
       readonly serial: string
       readonly notAfterMs: number
     })
+  /** Issued and not recorded. */
+  | (EventCommon & { readonly kind: 'certificate.forwarded'; readonly block: string })
   | (EventCommon & { readonly kind: 'request.rejected'; readonly reason: string })
   | (EventCommon & {
       readonly kind: 'issuance.failed'

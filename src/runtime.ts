@@ -198,6 +198,7 @@ function createBlock(block: Config['blocks'][number], credentials: readonly Cred
     storage: block.storage,
     profile,
     registersBoxes: block.values['register-boxes'],
+    ...(block.values.metadata ? {} : { unrecorded: true }),
     covers: (identifier) => {
       if (identifier.type === 'dns') return coversName(domain, wildcard, identifier)
       // An IPv4 address in IPv6 clothes is another name for a certificate than the address it means.

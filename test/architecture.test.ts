@@ -85,6 +85,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   responders: ['acme', 'plugin-api', 'http', 'installation', 'listener-set', 'responder', 'responder-addresses'],
   'audit-log': ['plugin-api', 'state/audit-events'],
   housekeeping: ['plugin-api', 'state'],
+  scrubber: ['plugin-api', 'state/scrubbing'],
   installation: [
     'issuance',
     'plugin-api',
@@ -140,6 +141,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'housekeeping',
     'installation',
     'runtime',
+    'scrubber',
     'signature-memory',
   ],
   cli: [

@@ -74,6 +74,8 @@ export interface RateLedger {
   refill(buckets: readonly RateBucket[]): Promise<void>
   /** The CA itself says that there is nothing before this moment. */
   empty(bucket: RateBucket, untilMs: number): Promise<void>
-  /** The subjects of one limit that have nothing, and until when. */
-  emptyUntil(issuerKey: string, limit: string): Promise<ReadonlyMap<string, number>>
+  /** Until when there is nothing in a bucket; undefined: there is something. */
+  emptyUntil(bucket: Pick<RateBucket, 'issuerKey' | 'limit' | 'subject'>): Promise<number | undefined>
+  /** The same limits, for requests whose names may not be written down. */
+  readonly unrecorded?: RateLedger
 }

@@ -60,6 +60,7 @@ function describeConfig(config: Config) {
       issuer: block.issuer,
       verification: block.verification ?? null,
       storage: block.storage,
+      metadata: block.values.metadata,
     })),
   }
 }
@@ -71,7 +72,7 @@ function formatMeaning(config: Config, meaning: Meaning): string {
     ...meaning.issuers.map(({ name, type, at }) => `issuer "${name}": ${type}${at === '' ? '' : ` ${at}`}`),
     ...meaning.blocks.map((block) => {
       const what = [...block.names, ...block.addresses].join(', ') || 'nothing'
-      const how = `by issuer "${block.issuer}", ${block.verification === null ? 'not proven' : `proven by "${block.verification}"`}, kept in "${block.storage}"`
+      const how = `by issuer "${block.issuer}", ${block.verification === null ? 'not proven' : `proven by "${block.verification}"`}, ${block.metadata ? `kept in "${block.storage}"` : 'forwarded and not recorded'}`
       return `block "${block.name}": callers with ${block.who.join(' and ')} may have ${what}${block.wildcard ? ' (wildcards too)' : ''} ${how}`
     }),
   ]

@@ -122,6 +122,16 @@ export function resolveConfig(
       })
     }
     const issuer = issuerOf(section, values.issuer)
+    const storage =
+      values.storage === undefined
+        ? defaultStorage
+        : find(storages, 'storage', values.storage, originOf(section, 'storage'))
+    const storageType = storages.get(storage)?.plugin.name ?? 'none'
+    if (!values.metadata && storageType !== 'none')
+      complain(
+        originOf(section, 'metadata'),
+        `[${sectionKey(section)}] metadata = no needs a storage that keeps nothing, and ${JSON.stringify(storage)} is of type ${storageType}; write storage = none`,
+      )
     return {
       name: section.name ?? '',
       origin: section.origin,
@@ -129,10 +139,7 @@ export function resolveConfig(
       values,
       issuer,
       verification: verificationOf(section, values.verification, issuer),
-      storage:
-        values.storage === undefined
-          ? defaultStorage
-          : find(storages, 'storage', values.storage, originOf(section, 'storage')),
+      storage,
     }
   })
   const certificates = resolveCertificates(ofKind('certificate'), reader, {

@@ -87,6 +87,13 @@ export const authOptions = {
   storage: text('where certificates are kept (default: default-storage)', 'name'),
   issuer: text('who issues (default: default-issuer)', 'name'),
   profile: text('certificate profile to ask for, if the CA offers it'),
+  metadata: {
+    meaning:
+      'no: certificates are only forwarded, and nothing that says who got which is written down (docs/gateway.md); wants a storage of type none',
+    type: 'yes or no',
+    default: 'yes',
+    parse: parseYesNo,
+  },
 } as const satisfies Record<string, Option<unknown>>
 
 /** Whatever the issuer's type. */

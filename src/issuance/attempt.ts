@@ -1,6 +1,7 @@
 import { asProblemError, ProblemError, type Retry } from '../acme/problem.ts'
 import type { IssuedChain, PluginContext } from '../plugin-api.ts'
 import { type Chain, ChainError, checkChain, checkValidity, parseChain } from '../x509/chain.ts'
+import { type AliasOf, discreetLog, unknownAlias } from './discretion.ts'
 import type { IssueRequest, Kept, Means } from './kept.ts'
 import {
   LeaseLostError,
@@ -8,6 +9,7 @@ import {
   type OrderOutcome,
   type OrderRecord,
   type OrderRecords,
+  unclaimedMs,
   unwritableState,
 } from './records.ts'
 
@@ -37,6 +39,8 @@ export type AttemptParts = {
   readonly context: PluginContext
   trustedNowMs(means: Means): Promise<number>
   isKeyBlocked(publicKeyHash: string): Promise<boolean>
+  /** For what is said of needs that leave no record. */
+  readonly aliasOf?: AliasOf
   /** Calls again and again until disposed of. */
   repeat(everyMs: number, act: () => void): Disposable
 }
@@ -69,6 +73,8 @@ const longestResumeDelayMs = 3_600_000
 export function createAttempts(parts: AttemptParts): { obtain(task: Task): Promise<CertificateRecord> } {
   const { orders, holder, context } = parts
   const { clock, log } = context
+  const veiled = discreetLog(log, parts.aliasOf ?? unknownAlias)
+  const logOf = ({ need }: Task) => (need.unrecorded === true ? veiled : log)
 
   async function obtain(task: Task): Promise<CertificateRecord> {
     const deadlineMs = clock.nowMs() + patienceMs
@@ -174,11 +180,13 @@ export function createAttempts(parts: AttemptParts): { obtain(task: Task): Promi
       if (outcome !== undefined) await orders.finish({ ...record, steps, orderUrl }, holder, outcome, nowMs)
       else {
         const ownMs = nowMs + (resumeDelaysMs[record.attempts - 1] ?? longestResumeDelayMs) * (0.75 + randomShare() / 4)
-        const resumeAtMs = retry?.when === 'notBefore' ? Math.max(retry.atMs, ownMs) : ownMs
-        await orders.release(task.need.id, holder, steps, nowMs, context.signal.aborted ? nowMs : resumeAtMs)
+        const laterMs = retry?.when === 'notBefore' ? Math.max(retry.atMs, ownMs) : ownMs
+        const resumeAtMs = context.signal.aborted ? nowMs : laterMs
+        const atMs = task.need.unrecorded === true ? nowMs + unclaimedMs : resumeAtMs
+        await orders.release(task.need.id, holder, steps, nowMs, atMs)
       }
     } catch (error) {
-      log.error('the state could not be written; this order is looked at again the next time', {
+      logOf(task).error('the state could not be written; this order is looked at again the next time', {
         names: task.need.names,
         error,
       })
@@ -191,6 +199,7 @@ export function createAttempts(parts: AttemptParts): { obtain(task: Task): Promi
     const predecessorDer = task.kept?.issuer.key === issuer.key ? task.kept.chain.leaf.x509.raw : undefined
     const issuerContext = {
       ...context,
+      log: logOf(task),
       solvers,
       canWait: task.canWait,
       ...(predecessorDer === undefined ? {} : { predecessorDer }),
@@ -229,7 +238,7 @@ export function createAttempts(parts: AttemptParts): { obtain(task: Task): Promi
         failedAt = failures === 0 ? position : Math.max(failedAt, position)
         failures += 1
         const problem = asProblemError(error)
-        await waitBeforeRetry(problem, failures, deadlineMs)
+        await waitBeforeRetry(task, problem, failures, deadlineMs)
         noteStep(run, `again after: ${problem.message}`)
         resumed = true
       }
@@ -238,11 +247,16 @@ export function createAttempts(parts: AttemptParts): { obtain(task: Task): Promi
   }
 
   /** @throws the problem itself when waiting is of no use, or would be longer than a caller waits */
-  async function waitBeforeRetry(problem: ProblemError, failures: number, deadlineMs: number): Promise<void> {
+  async function waitBeforeRetry(
+    task: Task,
+    problem: ProblemError,
+    failures: number,
+    deadlineMs: number,
+  ): Promise<void> {
     const untilMs = retryAtMs(problem.retry, failures)
     const tooLate = untilMs === undefined || untilMs >= deadlineMs || untilMs - clock.nowMs() > longestShortWaitMs
     if (tooLate || failures >= maxFailedSteps || context.signal.aborted) throw problem
-    log.debug('a step failed and is tried again', { reason: problem.message, failures })
+    logOf(task).debug('a step failed and is tried again', { reason: problem.message, failures })
     await clock.sleep(Math.max(0, untilMs - clock.nowMs()), context.signal)
   }
 

@@ -2,6 +2,7 @@ import { asProblemError, ProblemError } from '../acme/problem.ts'
 import type { Issuer, PluginContext } from '../plugin-api.ts'
 import type { Chain } from '../x509/chain.ts'
 import { AttemptError, type AttemptParts, type CertificateRecord, createAttempts, type Task } from './attempt.ts'
+import { type AliasOf, discreetLog, unknownAlias } from './discretion.ts'
 import {
   createKeptCertificateFinder,
   type IssueRequest,
@@ -49,12 +50,15 @@ export type IssuanceParts = {
   /** Names this process towards others on the same state. */
   readonly holder: string
   readonly context: PluginContext
+  /** For what is said of requests that leave no record. */
+  readonly aliasOf?: AliasOf
   readonly repeat: AttemptParts['repeat']
 }
 
 export function createIssuance(parts: IssuanceParts): Issuance {
   const { register, context } = parts
   const { clock, log } = context
+  const veiled = discreetLog(log, parts.aliasOf ?? unknownAlias)
   const outages = createOutageView(parts.outages, clock)
   /** By the issuer as it was made: a reload, which may have cured it, makes another. */
   const accountTroubles = new WeakMap<Issuer, Outage>()
@@ -65,6 +69,7 @@ export function createIssuance(parts: IssuanceParts): Issuance {
     orders: parts.orders,
     holder: parts.holder,
     context,
+    ...(parts.aliasOf === undefined ? {} : { aliasOf: parts.aliasOf }),
     repeat: parts.repeat,
     trustedNowMs: ({ issuer }) => finder.trustedNowMs(issuer),
     isKeyBlocked: (publicKeyHash) => parts.blockedKeys.has(publicKeyHash),
@@ -150,14 +155,18 @@ export function createIssuance(parts: IssuanceParts): Issuance {
       try {
         const result = await attempts.obtain(taskOf(request, means, wish))
         if (outage !== undefined) await endOutage(means)
+        if (request.grant.unrecorded === true) await giveUpOthers(request, means)
         return result
       } catch (error) {
         const problem = asProblemError(error instanceof AttemptError ? error.problem : error)
         const isAway = error instanceof AttemptError && isOutage(problem, error.hadBegun) && !context.signal.aborted
-        failures.push(isAway ? await noteOutage(outage, means, problem) : problem)
+        failures.push(isAway ? await noteOutage(outage, means, problem, request) : problem)
         if (!isCurableElsewhere(problem)) break
         if (means.fallback !== undefined)
-          log.warn('the issuer cannot; the next one is asked', { issuer: means.issuer.key, reason: problem.message })
+          logOf(request).warn('the issuer cannot; the next one is asked', {
+            issuer: means.issuer.key,
+            reason: problem.message,
+          })
       }
     }
     throw mostTelling(failures)
@@ -168,8 +177,11 @@ export function createIssuance(parts: IssuanceParts): Issuance {
     known: Outage | undefined,
     { issuer }: Means,
     problem: ProblemError,
+    request: IssueRequest,
   ): Promise<ProblemError> {
-    const next = nextOutage(known, issuer.key, problem, clock.nowMs(), randomShareOf(context))
+    // Others read the reason: of a request that leaves no record it says nothing.
+    const told = request.grant.unrecorded === true ? problem.withMessage(`the issuer fails (${problem.code})`) : problem
+    const next = nextOutage(known, issuer.key, told, clock.nowMs(), randomShareOf(context))
     // What is wrong with our account a person cures, who then starts us again or reloads.
     if (problem.code === 'userActionRequired') {
       accountTroubles.set(issuer, next)
@@ -182,6 +194,21 @@ export function createIssuance(parts: IssuanceParts): Issuance {
       retry: { when: 'notBefore', atMs: next.untilMs },
       cause: problem.cause ?? problem,
     })
+  }
+
+  /** What was begun at an issuer that could not: with the certificate there, nobody comes back for it. */
+  async function giveUpOthers(request: IssueRequest, used: Means): Promise<void> {
+    for (const other of meansInOrder(request.means)) {
+      if (other === used) continue
+      const nowMs = clock.nowMs()
+      await parts.orders
+        .postpone(needOf(request, other).id, nowMs, nowMs)
+        .catch((error: unknown) => veiled.warn('an order could not be given up; it is later', { error }))
+    }
+  }
+
+  function logOf({ grant }: IssueRequest): PluginContext['log'] {
+    return grant.unrecorded === true ? veiled : log
   }
 
   async function endOutage({ issuer }: Means): Promise<void> {
@@ -212,7 +239,7 @@ export function createIssuance(parts: IssuanceParts): Issuance {
     try {
       await means.storage.keep(keptRequest(request, means.issuer), chain.pem, context)
     } catch (error) {
-      log.error('an issued certificate could not be kept; it is answered, and kept at the next request', {
+      logOf(request).error('an issued certificate could not be kept; it is answered, and kept at the next request', {
         names: namesOf(request.grant),
         error,
       })

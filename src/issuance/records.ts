@@ -16,7 +16,12 @@ export type Need = {
   readonly remoteAddress: string
   /** It is the renewal of this certificate: met by any other. */
   readonly replacedSerial?: string
+  /** When it is over, nothing of it stays. */
+  readonly unrecorded?: true
 }
+
+/** A need that leaves no record, and whose host does not come back for what was begun, is given up after this. */
+export const unclaimedMs = 2 * 3_600_000
 
 /** One line of an order's story. */
 export type OrderStep = { readonly atMs: number; readonly note: string }
@@ -58,15 +63,15 @@ export interface OrderRecords {
   save(needId: string, holder: string, step: SavedStep, nowMs: number, leaseUntilMs: number): Promise<void>
   /** A step takes its time. @throws LeaseLostError */
   lengthen(needId: string, holder: string, leaseUntilMs: number): Promise<void>
-  /** The need is met, or cannot be met this way: only the story is kept. */
+  /** The need is met, or cannot be met this way: only the story is kept; of an unrecorded one nothing. */
   finish(record: OrderRecord, holder: string, outcome: OrderOutcome, nowMs: number): Promise<void>
   /** Lets go and keeps the progress: the next claim goes on from there, a resuming server not before `resumeAtMs`. */
   release(needId: string, holder: string, steps: readonly OrderStep[], nowMs: number, resumeAtMs: number): Promise<void>
-  /** Nobody is working on it: not to be gone on with before this, unless somebody asks. */
+  /** Nobody is working on it: not to be looked at before this, unless somebody asks. */
   postpone(needId: string, nowMs: number, resumeAtMs: number): Promise<void>
   /** Is this the order of another need? */
   isOrderInUse(orderUrl: string, needId: string): Promise<boolean>
-  /** What nobody is working on and can be gone on with, the oldest first. */
+  /** What nobody is working on and can be gone on with, the oldest first; unrecorded needs once they are unclaimed. */
   unattended(nowMs: number, max: number): Promise<Need[]>
 }
 

@@ -35,7 +35,7 @@ export type RenewalParts = {
   successorOf?(entry: RegisterEntry): Promise<IssueRequest | 'replaced' | undefined>
   /** There is a new certificate for this block. */
   succeeded?(entry: Pick<RegisterEntry, 'block'>): void
-  /** Nobody may go on with this order: what it left outside is undone. */
+  /** Nobody may, or will, go on with this order: what it left outside is undone. */
   abandon(need: Need): Promise<void>
   tell(event: IssuanceEvent): void
 }
@@ -104,6 +104,8 @@ export function createRenewals(parts: RenewalParts): Renewals {
   }
 
   async function goOn(need: Need): Promise<void> {
+    // Whoever wanted it would have come back; a certificate would go nowhere.
+    if (need.unrecorded === true) return await parts.abandon(need)
     const request = requestOrRefusal(need)
     const issuers = request === undefined ? [] : meansInOrder(request.means)
     if (request === undefined || !issuers.some(({ issuer }) => issuer.key === need.issuerKey)) {

@@ -28,6 +28,21 @@ export function couldAuthenticateSigned(head: Omit<Presented, 'bodyBytes'>, bloc
   )
 }
 
+/** Is it clear without the body that only blocks that record nothing could accept this caller? */
+export function couldOnlyBeUnrecorded(head: Omit<Presented, 'bodyBytes'>, blocks: readonly Block[]): boolean {
+  if (!blocks.some(({ unrecorded }) => unrecorded)) return false
+  return areUnrecorded(blocks.filter((block) => holds(block, (credential) => credential.couldHold?.(head) ?? true)))
+}
+
+/** Did none but blocks that record nothing accept this caller? */
+export function isUnrecorded(caller: Caller, blocks: readonly Block[]): boolean {
+  return areUnrecorded(blocks.filter(({ name }) => caller.blocks.includes(name)))
+}
+
+function areUnrecorded(accepting: readonly Block[]): boolean {
+  return accepting.length > 0 && accepting.every(({ unrecorded }) => unrecorded)
+}
+
 export function wantsSignature({ signingKeys }: Credential): boolean {
   return signingKeys !== undefined
 }
@@ -50,7 +65,8 @@ export function authorize(caller: Caller, csr: Csr, blocks: readonly Block[]): D
   )
   if (block === undefined || csr.identifiers.length === 0) return { allowed: false, refused: explain(csr, candidates) }
   const { issuer, verification, storage, profile } = block
-  return { allowed: true, grant: { block: block.name, caller, csr, issuer, verification, storage, profile } as Grant }
+  const how = { issuer, verification, storage, profile, ...(block.unrecorded === true ? { unrecorded: true } : {}) }
+  return { allowed: true, grant: { block: block.name, caller, csr, ...how } as Grant }
 }
 
 /** Why not, about the names that were asked for and nothing else: a refusal tells no stranger what others may have. */

@@ -13,4 +13,6 @@ export type Block = {
   readonly verification: string | undefined
   readonly storage: string
   readonly profile: string | undefined
+  /** Nothing about its requests is written down for longer than they take. */
+  readonly unrecorded?: true
 }

@@ -4,10 +4,19 @@ import { type Csr, parseCsrPem } from '../x509/csr.ts'
 const maxEntries = 1000
 
 /** Hosts post the same request again and again; checking its signature once is enough. Only good requests are kept. */
-export function createCsrCache(): (postedBytes: Uint8Array) => Csr {
+export interface CsrCache {
+  /** @throws Error when it is no good request */
+  parse(postedBytes: Uint8Array): Csr
+  forget(postedBytes: Uint8Array): void
+}
+
+export function createCsrCache(): CsrCache {
   const parsed = new Map<string, Csr>()
-  return (postedBytes) => {
-    const digest = hash('sha256', postedBytes, 'base64')
+  const digestOf = (postedBytes: Uint8Array) => hash('sha256', postedBytes, 'base64')
+  return { parse, forget: (postedBytes) => parsed.delete(digestOf(postedBytes)) }
+
+  function parse(postedBytes: Uint8Array): Csr {
+    const digest = digestOf(postedBytes)
     const known = parsed.get(digest)
     if (known !== undefined) {
       // Moves to the end: what is asked for is what stays.

@@ -10,6 +10,7 @@ import {
   unsigned,
   type VerifiedHead,
 } from '../http/signature-check.ts'
+import { type AliasOf, discreetEvent, discreetLog } from '../issuance/discretion.ts'
 import type { Issuance, Means } from '../issuance/issue.ts'
 import type { Clock, Grant, IssuanceEvent, LogFields, Logger, Presented } from '../plugin-api.ts'
 import type { AddressRanges } from '../plugins/address-range.ts'
@@ -18,6 +19,8 @@ import {
   authorize,
   couldAuthenticate,
   couldAuthenticateSigned,
+  couldOnlyBeUnrecorded,
+  isUnrecorded,
   type Refusal,
 } from '../policy/authorize.ts'
 import type { Block } from '../policy/block.ts'
@@ -44,6 +47,8 @@ export type SignParts = {
   readonly issuance: Issuance
   readonly checkSignature: SignatureCheck
   readonly legacyUses: LegacyUses
+  /** For what is said of requests that leave no record. */
+  readonly aliasOf: AliasOf
   readonly clock: Clock
   readonly log: Logger
   readonly makeRequestId: () => string
@@ -60,12 +65,16 @@ type Answer = {
   readonly log: LogFields
 }
 
+/** One request, and whether anything about it may be written down. It becomes clear on the way. */
+type Visit = { isUnrecorded: boolean }
+
 /**
  * `POST /sign`: a PEM request in, a PEM chain out, as acmems always did it. One path, compared as it was sent, so
  * there is no router: a proxy in front must see the same path as we do.
  */
 export function createSignDoor(parts: SignParts): RequestListener {
-  const parseCsr = createCsrCache()
+  const csrs = createCsrCache()
+  const veiled = discreetLog(parts.log, parts.aliasOf)
 
   function refuseRoute(request: IncomingMessage, response: ServerResponse): void {
     const isSign = request.url === '/sign'
@@ -86,15 +95,17 @@ export function createSignDoor(parts: SignParts): RequestListener {
     const requestId = parts.makeRequestId()
     const rules = parts.rules()
     const head = presentedHead(request, rules.trustedProxies)
+    const visit: Visit = { isUnrecorded: couldOnlyBeUnrecorded(head, rules.blocks) }
+    const log = () => (visit.isUnrecorded ? veiled : parts.log)
     let answer: Answer
     try {
       answer =
         rules.signatures.wanted && isSigned(head)
-          ? await answerSigned(request, response, head, rules)
-          : (refuseHead(head, rules) ?? (await answerBody(request, response, head, rules)))
+          ? await answerSigned(request, response, head, rules, visit)
+          : (refuseHead(head, rules) ?? (await answerBody(request, response, head, rules, visit)))
     } catch (error) {
       if (response.destroyed || response.socket?.destroyed === true) {
-        parts.log.info('request', { requestId, client: head.remoteAddress, outcome: 'client went away' })
+        log().info('request', { requestId, client: head.remoteAddress, outcome: 'client went away' })
         return
       }
       answer = answerFailure(error, parts.clock.nowMs())
@@ -109,8 +120,8 @@ export function createSignDoor(parts: SignParts): RequestListener {
       ...answer.log,
       durationMs: parts.clock.nowMs() - startedMs,
     }
-    if (answer.status >= 500) parts.log.warn('request', line)
-    else parts.log.info('request', line)
+    if (answer.status >= 500) log().warn('request', line)
+    else log().info('request', line)
   }
 
   /** A signature that does not hold refuses the request, whatever else would speak for the caller. */
@@ -119,11 +130,13 @@ export function createSignDoor(parts: SignParts): RequestListener {
     response: ServerResponse,
     head: Omit<Presented, 'bodyBytes'>,
     rules: SignRules,
+    visit: Visit,
   ): Promise<Answer> {
     const verified = await parts.checkSignature(head, rules.signatures)
     if ('refused' in verified) return signatureRefusal(verified.refused)
+    visit.isUnrecorded = couldOnlyBeUnrecorded(verified.head, rules.blocks)
     const answer =
-      refuseHead(verified.head, rules) ?? (await answerBody(request, response, verified.head, rules, verified))
+      refuseHead(verified.head, rules) ?? (await answerBody(request, response, verified.head, rules, visit, verified))
     return { ...answer, log: { keyId: verified.head.signedBy.keyId, ...answer.log } }
   }
 
@@ -152,6 +165,7 @@ export function createSignDoor(parts: SignParts): RequestListener {
     response: ServerResponse,
     head: Omit<Presented, 'bodyBytes'>,
     rules: SignRules,
+    visit: Visit,
     verified?: VerifiedHead,
   ): Promise<Answer> {
     if (isWaitingForContinue(request)) response.writeContinue()
@@ -162,44 +176,45 @@ export function createSignDoor(parts: SignParts): RequestListener {
     const refused = await verified?.admit(bodyBytes)
     if (refused !== undefined) return signatureRefusal(refused)
     const caller = authenticate({ ...head, bodyBytes }, rules.blocks)
+    visit.isUnrecorded = isUnrecorded(caller, rules.blocks)
     if (caller.blocks.length === 0)
-      return rejected(head, [], 'no auth block accepts this caller; is the Authentication header right?')
-    const csr = parseCsr(bodyBytes)
+      return rejected(head, visit, [], 'no auth block accepts this caller; is the Authentication header right?')
+    const csr = csrs.parse(bodyBytes)
     const decision = authorize(caller, csr, rules.blocks)
-    if (!decision.allowed) return rejected(head, namesOf(csr), describeRefusal(decision.refused))
+    visit.isUnrecorded = decision.allowed ? decision.grant.unrecorded === true : visit.isUnrecorded
+    if (visit.isUnrecorded) csrs.forget(bodyBytes)
+    if (!decision.allowed) return rejected(head, visit, namesOf(csr), describeRefusal(decision.refused))
     parts.legacyUses.note(decision.grant.block, rules.blocks)
-    return await issue(decision.grant, bodyBytes, rules)
+    return await issue(decision.grant, bodyBytes, rules, visit)
   }
 
-  function rejected(head: Omit<Presented, 'bodyBytes'>, names: readonly string[], reason: string): Answer {
-    parts.tell({
-      kind: 'request.rejected',
-      atMs: parts.clock.nowMs(),
-      names,
-      remoteAddress: head.remoteAddress,
-      reason,
-    })
+  function tell(event: IssuanceEvent, visit: Visit): void {
+    parts.tell(visit.isUnrecorded ? discreetEvent(event, parts.aliasOf) : event)
+  }
+
+  function rejected(
+    { remoteAddress }: Omit<Presented, 'bodyBytes'>,
+    visit: Visit,
+    names: readonly string[],
+    reason: string,
+  ): Answer {
+    tell({ kind: 'request.rejected', atMs: parts.clock.nowMs(), names, remoteAddress, reason }, visit)
     return { ...refusal(403, reason), log: { names, outcome: 'rejected', reason } }
   }
 
-  async function issue(grant: Grant, postedBytes: Uint8Array, rules: SignRules): Promise<Answer> {
+  async function issue(grant: Grant, postedBytes: Uint8Array, rules: SignRules, visit: Visit): Promise<Answer> {
     const names = namesOf(grant.csr)
     const common = { names, block: grant.block, remoteAddress: grant.caller.remoteAddress }
     try {
       const { chain, source } = await parts.issuance.issue({ grant, postedBytes, means: rules.meansOf(grant) })
       const { serial, notAfterMs } = chain.leaf
       if (source === 'issued')
-        parts.tell({ kind: 'certificate.issued', atMs: parts.clock.nowMs(), ...common, serial, notAfterMs })
+        tell({ kind: 'certificate.issued', atMs: parts.clock.nowMs(), ...common, serial, notAfterMs }, visit)
       return { status: 200, text: chain.pemBytes, log: { names, block: grant.block, outcome: source, serial } }
     } catch (error) {
       const problem = asProblemError(error)
-      parts.tell({
-        kind: 'issuance.failed',
-        atMs: parts.clock.nowMs(),
-        ...common,
-        code: problem.code,
-        reason: problem.message,
-      })
+      const { code, message: reason } = problem
+      tell({ kind: 'issuance.failed', atMs: parts.clock.nowMs(), ...common, code, reason }, visit)
       const answer = answerFailure(problem, parts.clock.nowMs())
       return { ...answer, log: { names, block: grant.block, ...answer.log } }
     }

@@ -209,6 +209,21 @@ const boxRegistrations: Migration = {
   },
 }
 
+const gateway: Migration = {
+  async up(db: Kysely<unknown>) {
+    await db.schema
+      .alterTable('orders')
+      .addColumn('unrecorded', 'integer', (column) => column.notNull().defaultTo(0))
+      .execute()
+    await db.schema
+      .createTable('alias_keys')
+      .addColumn('id', 'integer', (column) => column.notNull().primaryKey())
+      .addColumn('key_base64', 'text', (column) => column.notNull())
+      .addColumn('made_at_ms', 'bigint', (column) => column.notNull())
+      .execute()
+  },
+}
+
 /**
  * Every change of the schema; what was released is never edited, only followed. They are made in the order of their
  * names, so a new one's name must come after all others.
@@ -223,6 +238,7 @@ export const migrations: MigrationProvider = {
       '2026-11-22.3 boxes': boxes,
       '2026-11-22.4 signatures': signatures,
       '2026-11-22.5 box registrations': boxRegistrations,
+      '2026-11-22.6 gateway': gateway,
     }
   },
 }

@@ -1,6 +1,6 @@
 import type { Kysely } from 'kysely'
 import { isJsonObject } from '../acme/json-object.ts'
-import { LeaseLostError, type Need, type OrderRecords, type OrderStep } from '../issuance/records.ts'
+import { LeaseLostError, type Need, type OrderRecords, type OrderStep, unclaimedMs } from '../issuance/records.ts'
 import type { Progress } from '../plugin-api.ts'
 import type { Schema } from './schema.ts'
 
@@ -10,10 +10,15 @@ export type StoredOrders = OrderRecords & {
   releaseHolder(holder: string): Promise<void>
 }
 
-/** @param quick for what a power failure may take back: an end that is forgotten is found again at the next claim */
-export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredOrders {
+/**
+ * @param quick for what a power failure may take back: an end that is forgotten is found again at the next claim
+ * @param unrecordedEnded what is deleted is to be overwritten, too
+ */
+export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>, unrecordedEnded: () => void): StoredOrders {
   return {
     async claim(need, holder, nowMs, leaseUntilMs) {
+      // Who is not recorded and not coming back is forgotten, not gone on with.
+      const resumeAtMs = need.unrecorded === true ? nowMs + unclaimedMs : undefined
       const row = {
         need: need.id,
         issuer_key: need.issuerKey,
@@ -30,7 +35,8 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
         lease_until_ms: leaseUntilMs,
         updated_at_ms: nowMs,
         began_at_ms: nowMs,
-        resume_at_ms: 0,
+        resume_at_ms: resumeAtMs ?? 0,
+        unrecorded: need.unrecorded === true ? 1 : 0,
       }
       // One statement, so that of two claims at once one finds the other's lease.
       const claimed = await quick
@@ -44,6 +50,7 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
               lease_until_ms: leaseUntilMs,
               updated_at_ms: nowMs,
               attempts: eb('orders.attempts', '+', 1),
+              ...(resumeAtMs === undefined ? {} : { resume_at_ms: resumeAtMs }),
             }))
             .where('orders.lease_until_ms', '<=', nowMs),
         )
@@ -84,6 +91,10 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
       if (result.numUpdatedRows === 0n) throw new LeaseLostError('the lease on the order was lost')
     },
     async finish({ need, orderUrl, steps, beganAtMs }, holder, { outcome, serial, reason }, nowMs) {
+      if (need.unrecorded === true) {
+        await quick.deleteFrom('orders').where('need', '=', need.id).where('holder', '=', holder).execute()
+        return unrecordedEnded()
+      }
       const row = {
         need: need.id,
         began_at_ms: beganAtMs,
@@ -148,7 +159,13 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
         .selectFrom('orders')
         .selectAll()
         .where('lease_until_ms', '<=', nowMs)
-        .where('resume_at_ms', '<=', nowMs)
+        .where((eb) =>
+          eb.or([
+            eb('resume_at_ms', '<=', nowMs),
+            // Only a clock that ran ahead can have made it so late.
+            eb.and([eb('unrecorded', '=', 1), eb('resume_at_ms', '>', nowMs + 2 * unclaimedMs)]),
+          ]),
+        )
         .orderBy('updated_at_ms')
         .limit(max)
         .execute()
@@ -161,6 +178,7 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>): StoredO
           postedBytes: decodePosted(row.posted),
           remoteAddress: row.remote_address,
           ...(row.replaced_serial === null ? {} : { replacedSerial: row.replaced_serial }),
+          ...(row.unrecorded === 1 ? { unrecorded: true } : {}),
         }),
       )
     },

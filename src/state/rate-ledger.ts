@@ -18,6 +18,8 @@ export type StoredRateLedger = RateLedger & {
   /** Those that are not full. */
   list(nowMs: number): Promise<StoredBucket[]>
   removeFull(nowMs: number): Promise<void>
+  /** As another bucket is, unless it is known. */
+  restore(bucket: RateBucket, fullAtMs: FullAtMs): Promise<void>
 }
 
 /**
@@ -119,15 +121,16 @@ export function rateLedger(quick: Kysely<Schema>, nowMs: () => number): StoredRa
     async refill(buckets) {
       for (const bucket of buckets) await write(bucket, 0)
     },
-    async emptyUntil(issuerKey, limit) {
-      const rows = await quick
+    async emptyUntil({ issuerKey, limit, subject }) {
+      const row = await quick
         .selectFrom('rate_buckets')
-        .select(['subject', 'full_at_ms', 'capacity', 'period_ms'])
+        .select('full_at_ms')
         .where('issuer_key', '=', issuerKey)
         .where('limit_name', '=', limit)
+        .where('subject', '=', subject)
         .where('full_at_ms', '>', nowMs())
-        .execute()
-      return new Map(rows.map((row) => [row.subject, row.full_at_ms]))
+        .executeTakeFirst()
+      return row?.full_at_ms
     },
     async empty(bucket, untilMs) {
       const row = rowOf(bucket, fullIfEmptyUntil(bucket, untilMs))
@@ -158,6 +161,13 @@ export function rateLedger(quick: Kysely<Schema>, nowMs: () => number): StoredRa
         },
         fullAtMs: row.full_at_ms,
       }))
+    },
+    async restore(bucket, fullAtMs) {
+      await quick
+        .insertInto('rate_buckets')
+        .values(rowOf(bucket, fullAtMs))
+        .onConflict((conflict) => conflict.doNothing())
+        .execute()
     },
     async removeFull(now) {
       await quick.deleteFrom('rate_buckets').where('full_at_ms', '<=', now).execute()

@@ -40,6 +40,8 @@ export type Schema = {
     steps_json: string
     began_at_ms: number
     resume_at_ms: number
+    /** 1: when it is over, nothing of it stays. */
+    unrecorded: number
   }
   order_stories: {
     need: string
@@ -96,6 +98,8 @@ export type Schema = {
     remote_address: string | null
     facts_json: string
   }
+  /** One row: what aliases are made with. */
+  alias_keys: { id: number; key_base64: string; made_at_ms: number }
   servers: { holder: string; started_at_ms: number; seen_at_ms: number }
   boxes: BoxesTable
   box_registrations: {

@@ -38,11 +38,12 @@ export function nodeSqliteDialect(database: DatabaseSync): SqliteDialect {
  * Opens a database with a write-ahead log. `FULL` keeps what it was told even when the power fails, by an fsync at
  * every commit; `NORMAL` keeps it when only the process dies, and costs a twentieth.
  */
-export function openSqlite(path: string, synchronous: 'FULL' | 'NORMAL'): DatabaseSync {
-  const database = new DatabaseSync(path, { timeout: busyTimeoutMs })
+export function openSqlite(path: string, synchronous: 'FULL' | 'NORMAL', timeoutMs = busyTimeoutMs): DatabaseSync {
+  const database = new DatabaseSync(path, { timeout: timeoutMs })
   try {
     switchToWal(database)
-    database.exec(`PRAGMA synchronous = ${synchronous}; PRAGMA foreign_keys = ON`)
+    // What is deleted is overwritten at once; scrubbing.ts does the rest.
+    database.exec(`PRAGMA synchronous = ${synchronous}; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON`)
     return database
   } catch (error) {
     database.close()

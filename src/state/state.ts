@@ -4,20 +4,23 @@ import { type Dialect, Kysely } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import { ensureDirectory } from '../durable-file.ts'
 import type { KeptCertificates } from '../plugin-api.ts'
+import { type Aliases, openAliases } from './aliases.ts'
 import { answerRecords, type StoredAnswers } from './answer-records.ts'
 import { type AuditEvents, auditEvents } from './audit-events.ts'
 import { type BoxRegistrations, boxRegistrations } from './box-registrations.ts'
 import { type Boxes, storedBoxes } from './boxes.ts'
 import { certificateRecords } from './certificate-records.ts'
 import { certificateRegister, type StoredRegister } from './certificate-register.ts'
+import { type DiscreetLedger, discreetLedger } from './discreet-ledger.ts'
 import { type DnsAccounts, dnsAccounts } from './dns-accounts.ts'
 import { type Enrolments, enrolments } from './enrolments.ts'
 import { migrations } from './migrations.ts'
 import { orderRecords, type StoredOrders } from './order-records.ts'
 import { type OrderStories, orderStories } from './order-stories.ts'
 import { type StoredOutages, storedOutages } from './outages.ts'
-import { rateLedger, type StoredRateLedger } from './rate-ledger.ts'
+import { rateLedger } from './rate-ledger.ts'
 import type { Schema } from './schema.ts'
+import { createScrubbing, type Scrubbing, scrubPostgres, scrubSqlite } from './scrubbing.ts'
 import { type Servers, storedServers } from './servers.ts'
 import { type SignatureNonces, signatureNonces } from './signature-nonces.ts'
 import { checkSqlite, exclusively, nodeSqliteDialect, openSqlite } from './sqlite-dialect.ts'
@@ -32,7 +35,7 @@ export interface State extends AsyncDisposable {
   readonly orders: StoredOrders
   readonly stories: OrderStories
   readonly register: StoredRegister
-  readonly rates: StoredRateLedger
+  readonly rates: DiscreetLedger
   readonly outages: StoredOutages
   readonly servers: Servers
   readonly dnsAccounts: DnsAccounts
@@ -41,6 +44,8 @@ export interface State extends AsyncDisposable {
   readonly boxRegistrations: BoxRegistrations
   readonly nonces: SignatureNonces
   readonly enrolments: Enrolments
+  readonly aliases: Aliases
+  readonly scrubbing: Scrubbing
 }
 
 /**
@@ -57,14 +62,20 @@ export async function openState(
   let db: Kysely<Schema> | undefined
   let quick: Kysely<Schema> | undefined
   try {
-    const { dialect, quickDialect, alone } = await openDialect(url, onError)
+    const { dialect, quickDialect, alone, scrub } = await openDialect(url, onError)
     db = new Kysely<Schema>({ dialect })
     quick = quickDialect === undefined ? db : new Kysely<Schema>({ dialect: quickDialect })
     // They are sorted by name, and several of one day do not depend on each other.
     const migrator = new Migrator({ db, provider: migrations, allowUnorderedMigrations: true })
     const { error } = await alone(() => migrator.migrateToLatest())
     if (error !== undefined) throw error
-    const state = await stateOver(db, quick, nowMs)
+    const opened = db
+    const state = await stateOver(
+      db,
+      quick,
+      createScrubbing(() => scrub(opened)),
+      nowMs,
+    )
     // Damage is better met here, where it is said what can be done about it.
     await state.orders.holders()
     return state
@@ -84,16 +95,22 @@ function adviceFor(cause: unknown): string {
 }
 
 /** @param quick for what a power failure may take: it is made again, or expires */
-async function stateOver(db: Kysely<Schema>, quick: Kysely<Schema>, nowMs: () => number): Promise<State> {
+async function stateOver(
+  db: Kysely<Schema>,
+  quick: Kysely<Schema>,
+  scrubbing: Scrubbing,
+  nowMs: () => number,
+): Promise<State> {
   const answers = answerRecords(quick, nowMs)
   await answers.removeExpired(nowMs())
+  const aliases = await openAliases(db)
   return {
     answers,
     certificates: certificateRecords(db, nowMs),
-    orders: orderRecords(db, quick),
+    orders: orderRecords(db, quick, scrubbing.note),
     stories: orderStories(quick),
     register: certificateRegister(quick),
-    rates: rateLedger(quick, nowMs),
+    rates: discreetLedger(rateLedger(quick, nowMs), aliases),
     outages: storedOutages(quick),
     servers: storedServers(quick),
     dnsAccounts: dnsAccounts(db),
@@ -102,6 +119,8 @@ async function stateOver(db: Kysely<Schema>, quick: Kysely<Schema>, nowMs: () =>
     boxRegistrations: boxRegistrations(db, nowMs),
     nonces: signatureNonces(quick, nowMs),
     enrolments: enrolments(db),
+    aliases,
+    scrubbing,
     async [Symbol.asyncDispose]() {
       for (const opened of new Set([quick, db])) await opened.destroy()
     },
@@ -114,13 +133,15 @@ type OpenedDialect = {
   readonly quickDialect?: Dialect
   /** Runs with no other process at the database, all or nothing where the database's own migrations are not. */
   alone<T>(act: () => Promise<T>): Promise<T>
+  /** Overwrites what was deleted from the tables in flight; false: not now. */
+  scrub(db: Kysely<Schema>): Promise<boolean>
 }
 
 async function openDialect(url: string, onError: (error: Error) => void): Promise<OpenedDialect> {
   if (/^postgres(ql)?:\/\//.test(url)) {
     // Loaded only where it is wanted: most servers never do. kysely locks and rolls back by itself there.
     const { postgresDialect } = await import('./postgres-dialect.ts')
-    return { dialect: postgresDialect(url, onError), alone: (act) => act() }
+    return { dialect: postgresDialect(url, onError), alone: (act) => act(), scrub: scrubPostgres }
   }
   const path = sqlitePath(url)
   await ensureDirectory(dirname(path))
@@ -134,6 +155,7 @@ async function openDialect(url: string, onError: (error: Error) => void): Promis
     dialect: nodeSqliteDialect(database),
     quickDialect: nodeSqliteDialect(openSqlite(path, 'NORMAL')),
     alone: (act) => exclusively(database, act),
+    scrub: async () => scrubSqlite(path),
   }
 }
 

@@ -15,7 +15,7 @@ import type { AcmeTransport, Signer } from '../../acme-client/transport.ts'
 import type { Advance, Grant, IssuedChain, Issuer, IssuerContext, Progress, RateLedger } from '../../plugin-api.ts'
 import { certificateId } from '../../x509/certificate-id.ts'
 import type { AccountHolder, UsableAccount } from './acme-account.ts'
-import { noteSent, type OrderPlace } from './new-order.ts'
+import { noteSent, type OrderPlace, ratesFor } from './new-order.ts'
 import { again, cleanUp, type Performed, perform, type Run, refresh } from './order-steps.ts'
 import type { RateLimits } from './rate-limits.ts'
 import { hasLook } from './visibility.ts'
@@ -41,7 +41,6 @@ export function createAcmeIssuer(
     limits: settings.limits,
     rates,
     sent: new Map(),
-    told: undefined,
   }
 
   async function advance(
@@ -174,27 +173,28 @@ async function settle(
 }
 
 /** The names were validated: nothing failed, and what had failed before is over. */
-async function giveBackAfterSuccess({ place, context }: Run, { taken }: OrderProgress): Promise<void> {
+async function giveBackAfterSuccess(run: Run, { taken }: OrderProgress): Promise<void> {
   const failures = taken?.failures ?? []
   try {
-    await place.rates.giveBack(failures.filter(({ limit }) => limit === 'failures'))
-    await place.rates.refill(failures.filter(({ limit }) => limit !== 'failures'))
+    const rates = ratesFor(run)
+    await rates.giveBack(failures.filter(({ limit }) => limit === 'failures'))
+    await rates.refill(failures.filter(({ limit }) => limit !== 'failures'))
   } catch (error) {
     // What is not given back comes back with time; the certificate that is there would not.
-    context.log.warn('the rate ledger could not be written', { error })
+    run.context.log.warn('the rate ledger could not be written', { error })
   }
 }
 
 /** The order was made, and the names that failed have failed; for the rest nothing was used. */
-async function giveBackAfterFailure({ place, context }: Run, { taken, authorizations }: OrderProgress): Promise<void> {
+async function giveBackAfterFailure(run: Run, { taken, authorizations }: OrderProgress): Promise<void> {
   if (taken === undefined) return
   const failed = new Set(
     authorizations.filter(({ status }) => status === 'invalid').map(({ identifier }) => identifier.value),
   )
   const unused = taken.failures.filter(({ subject }) => !failed.has(subject))
-  await place.rates
+  await ratesFor(run)
     .giveBack([...taken.certificates, ...unused])
-    .catch((error: unknown) => context.log.warn('the rate ledger could not be written', { error }))
+    .catch((error: unknown) => run.context.log.warn('the rate ledger could not be written', { error }))
 }
 
 /** Everything but the order's address and what was chosen to be presented is read again from the CA. */

@@ -18,8 +18,6 @@ export type OrderPlace = {
   readonly rates: RateLedger
   /** By key and names: did a request for an order leave whose outcome is not known? */
   readonly sent: Map<string, boolean>
-  /** Names, and until when the CA said that there is nothing for them; as last read from the state. */
-  told: { readonly names: Promise<Map<string, number>>; readonly readAtMs: number } | undefined
 }
 
 export type Placing = {
@@ -39,8 +37,7 @@ export type PlacedOrder = { readonly order: Order; readonly taken: TakenRates; r
 
 const maxOrderPages = 100
 const maxOrdersLookedAt = 20
-const maxTold = 10_000
-const toldLifetimeMs = 60_000
+const maxSent = 10_000
 
 /**
  * RFC 8555 §7.4, with `replaces` (RFC 9773 §5) and the profile where the CA knows them, and within its rate limits.
@@ -74,7 +71,9 @@ export async function placeOrder(placing: Placing, maybePlaced: boolean): Promis
     const unused = problem.code === 'rateLimited' ? [] : [...buckets.orders, ...taken.certificates]
     // What the CA said is not hidden by a ledger that cannot be written.
     const tell = (cause: unknown) => context.log.warn('the rate ledger could not be written', { error: cause })
-    await place.rates.giveBack([...unused, ...taken.failures]).catch(tell)
+    await ratesFor(placing)
+      .giveBack([...unused, ...taken.failures])
+      .catch(tell)
     await noteRefusal(placing, problem).catch(tell)
     throw asOwnAffair(problem)
   }
@@ -87,7 +86,7 @@ function mayBeLost({ sent }: OrderPlace, grant: Grant): boolean {
 
 /** @param isOpen a request for an order is under way, or its outcome is not known */
 export function noteSent({ sent }: OrderPlace, grant: Grant, isOpen: boolean): void {
-  if (sent.size >= maxTold) sent.clear()
+  if (sent.size >= maxSent) sent.clear()
   sent.set(sentKey(grant), isOpen)
 }
 
@@ -166,9 +165,15 @@ async function findLostOrder({ grant, account, transport, context, caNowMs }: Pl
   return undefined
 }
 
-async function takeRates({ place, context }: Placing, buckets: OrderBuckets): Promise<void> {
+/** Who is not recorded is counted under other names. */
+export function ratesFor({ place, grant }: Pick<Placing, 'place' | 'grant'>): RateLedger {
+  return grant.unrecorded === true ? (place.rates.unrecorded ?? place.rates) : place.rates
+}
+
+async function takeRates(placing: Placing, buckets: OrderBuckets): Promise<void> {
+  const { context } = placing
   const wanted = [...buckets.orders, ...buckets.certificates, ...buckets.failures]
-  const short = await place.rates.take(wanted, context.canWait === true ? reserveForUrgent : 0)
+  const short = await ratesFor(placing).take(wanted, context.canWait === true ? reserveForUrgent : 0)
   if (short === undefined) return
   const { limit, subject, capacity, periodMs } = short.bucket
   const about = subject === '' || limit === 'orders' ? '' : ` (${subject})`
@@ -186,39 +191,22 @@ function namesKey({ grant }: Placing): string {
     .join(' ')
 }
 
+function toldBucket(placing: Placing): RateBucket {
+  return { issuerKey: placing.place.issuerKey, limit: 'told', subject: namesKey(placing), capacity: 1, periodMs: 1 }
+}
+
 /** What the CA said about these names holds until it said; others go on. */
 async function refuseIfTold(placing: Placing): Promise<void> {
-  const { context } = placing
-  const told = await toldNames(placing)
-  const untilMs = told.get(namesKey(placing))
-  if (untilMs === undefined) return
-  if (untilMs > context.clock.nowMs()) {
-    throw new ProblemError('rateLimited', 'the CA said that it takes no order for these names yet', {
-      retry: { when: 'notBefore', atMs: untilMs },
-    })
-  }
-  told.delete(namesKey(placing))
+  const untilMs = await ratesFor(placing).emptyUntil(toldBucket(placing))
+  if (untilMs === undefined || untilMs <= placing.context.clock.nowMs()) return
+  throw new ProblemError('rateLimited', 'the CA said that it takes no order for these names yet', {
+    retry: { when: 'notBefore', atMs: untilMs },
+  })
 }
 
-/** Read again now and then: other servers on this state are told things, too. */
-function toldNames({ place, context }: Placing): Promise<Map<string, number>> {
-  const nowMs = context.clock.nowMs()
-  if (place.told === undefined || Math.abs(nowMs - place.told.readAtMs) > toldLifetimeMs) {
-    const names = place.rates.emptyUntil(place.issuerKey, 'told').then((known) => new Map(known))
-    place.told = { names, readAtMs: nowMs }
-  }
-  return place.told.names
-}
-
-async function noteRefusal(placing: Placing, problem: ProblemError): Promise<void> {
-  const { place } = placing
-  if (problem.code === 'rateLimited' && problem.retry.when === 'notBefore') {
-    const told = await toldNames(placing)
-    if (told.size >= maxTold) told.clear()
-    told.set(namesKey(placing), problem.retry.atMs)
-    const bucket = { issuerKey: place.issuerKey, limit: 'told', subject: namesKey(placing), capacity: 1, periodMs: 1 }
-    await place.rates.empty(bucket, problem.retry.atMs)
-  }
+async function noteRefusal(placing: Placing, { code, retry }: ProblemError): Promise<void> {
+  if (code === 'rateLimited' && retry.when === 'notBefore')
+    await ratesFor(placing).empty(toldBucket(placing), retry.atMs)
 }
 
 /** RFC 8555 §7.3.6: what a CA says to a deactivated account is no fault of the host that asked. */
