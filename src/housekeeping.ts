@@ -35,6 +35,7 @@ export async function createHousekeeping(
     await state.rates.removeFull(nowMs)
     await state.servers.removeUnseen(nowMs - dayMs)
     await state.enrolments.removeExpiredTokens(nowMs)
+    await state.deployments.removeOld(nowMs)
   }
 
   const quietly = () =>

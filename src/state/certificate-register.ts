@@ -12,6 +12,8 @@ export type StoredEntry = RegisterEntry & { readonly wakeAtMs: number | undefine
 export type StoredRegister = CertificateRegister & {
   /** The nearest end first. */
   list(max: number): Promise<RegisterEntry[]>
+  /** What is good of this block for these names, the newest first. */
+  findCurrent(block: string, names: readonly string[], nowMs: number): Promise<RegisterEntry[]>
   /** The same in parts: what comes after this one. */
   page(after: Pick<RegisterEntry, 'id' | 'notAfterMs'> | undefined, max: number): Promise<StoredEntry[]>
   /** By one of the names, or by how the id or the serial begins (hexadecimal). */
@@ -127,6 +129,18 @@ export function certificateRegister(quick: Kysely<Schema>): StoredRegister {
         .execute()
       return rows.map(entryOf)
     },
+    async findCurrent(block, names, nowMs) {
+      const rows = await quick
+        .selectFrom('register')
+        .selectAll()
+        .where('names_key', '=', namesKey(names))
+        .where('block', '=', block)
+        .where('revoked_at_ms', 'is', null)
+        .where('not_after_ms', '>', nowMs)
+        .orderBy('issued_at_ms', 'desc')
+        .execute()
+      return rows.map(entryOf)
+    },
     async page(after, max) {
       let query = quick.selectFrom('register').selectAll()
       if (after !== undefined) {
@@ -206,7 +220,7 @@ export function certificateRegister(quick: Kysely<Schema>): StoredRegister {
 }
 
 /** The same names in any order are the same. */
-function namesKey(names: readonly string[]): string {
+export function namesKey(names: readonly string[]): string {
   return createHash('sha256')
     .update([...names].sort().join('\n'))
     .digest('hex')

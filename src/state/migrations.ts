@@ -1,6 +1,7 @@
 import type { Kysely } from 'kysely'
 import type { Migration, MigrationProvider } from 'kysely/migration'
 import { boxes } from './boxes-table.ts'
+import { deployments } from './deployments-table.ts'
 
 const first: Migration = {
   async up(db: Kysely<unknown>) {
@@ -239,6 +240,7 @@ export const migrations: MigrationProvider = {
       '2026-11-22.4 signatures': signatures,
       '2026-11-22.5 box registrations': boxRegistrations,
       '2026-11-22.6 gateway': gateway,
+      '2026-11-22.7 deployments': deployments,
     }
   },
 }

@@ -1,4 +1,5 @@
 import type { BoxesTable } from './boxes-table.ts'
+import type { PickUpsTable, SightingsTable } from './deployments-table.ts'
 
 /** Times are integers, milliseconds since 1970; texts that are JSON end in `_json`. The same on every database. */
 export type Schema = {
@@ -110,6 +111,8 @@ export type Schema = {
     key_type: string
     updated_at_ms: number
   }
+  pick_ups: PickUpsTable
+  sightings: SightingsTable
   signature_nonces: { key_id: string; nonce: string; forget_at_ms: number }
   enrolment_tokens: {
     /** SHA-256 in hexadecimal: who reads the state cannot enrol. */

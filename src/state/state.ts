@@ -11,6 +11,7 @@ import { type BoxRegistrations, boxRegistrations } from './box-registrations.ts'
 import { type Boxes, storedBoxes } from './boxes.ts'
 import { certificateRecords } from './certificate-records.ts'
 import { certificateRegister, type StoredRegister } from './certificate-register.ts'
+import { type Deployments, storedDeployments } from './deployments.ts'
 import { type DiscreetLedger, discreetLedger } from './discreet-ledger.ts'
 import { type DnsAccounts, dnsAccounts } from './dns-accounts.ts'
 import { type Enrolments, enrolments } from './enrolments.ts'
@@ -42,6 +43,7 @@ export interface State extends AsyncDisposable {
   readonly audit: AuditEvents
   readonly boxes: Boxes
   readonly boxRegistrations: BoxRegistrations
+  readonly deployments: Deployments
   readonly nonces: SignatureNonces
   readonly enrolments: Enrolments
   readonly aliases: Aliases
@@ -117,6 +119,7 @@ async function stateOver(
     audit: auditEvents(quick),
     boxes: storedBoxes(db, nowMs),
     boxRegistrations: boxRegistrations(db, nowMs),
+    deployments: storedDeployments(quick),
     nonces: signatureNonces(quick, nowMs),
     enrolments: enrolments(db),
     aliases,
