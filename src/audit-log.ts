@@ -74,6 +74,13 @@ export function auditEventOf(event: IssuanceEvent): AuditEvent {
     }
     case 'certificate.forwarded':
       return { ...common, block: event.block, facts: {} }
+    case 'certificate.not-served':
+    case 'certificate.served':
+      return {
+        ...common,
+        block: event.block,
+        facts: { serial: event.serial, place: event.place, reason: event.reason },
+      }
     case 'request.rejected':
       return { ...common, block: undefined, facts: { reason: event.reason } }
     case 'issuance.failed':

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { auditEventOf, createAuditLog } from './audit-log.ts'
 import { createCertificateWork, createIssuanceOver, repeat } from './certificate-work.ts'
 import type { CertificateSection, Config } from './config/config.ts'
+import { createDeploymentWork } from './deployment-work.ts'
 import { createDnsApiDoor } from './dns-api/dns-api-door.ts'
 import { createHousekeeping } from './housekeeping.ts'
 import { openListener } from './http/listener.ts'
@@ -82,6 +83,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     })
   const work = { ...installation, issuance, runtime: () => runtime, managed: () => managed, tell }
   const { renewals, upkeep } = createCertificateWork(work)
+  const deployment = createDeploymentWork({ ...work, later: (act) => void setImmediate(act) })
   const checkSignature = createSignatureCheck({ memory: createSignatureMemory(state), clock })
   const signDoor = createSignDoor({
     rules: () => runtime.rules,
@@ -93,6 +95,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     log: parts.log,
     makeRequestId: installation.makeId,
     tell,
+    pickedUp: deployment.notes.note,
     sideRoutes: [createAgentScript(agentFolder)],
   })
   const boxRules = () => ({ ...runtime.rules, boxBlocks: runtime.boxBlocks })
@@ -100,6 +103,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     rules: boxRules,
     boxes: state.boxes,
     identify: createIdentify(checkSignature),
+    pickedUp: deployment.noteBox,
     clock,
     log: parts.log,
     makeRequestId: installation.makeId,
@@ -156,6 +160,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     for (const one of [runtime, ...former]) await one[Symbol.asyncDispose]()
   })
   stack.use(auditLog)
+  stack.use(deployment.notes)
   let working: Promise<unknown> | undefined
   stack.defer(async () => void (await working))
   stack.defer(() => stopping.abort(new Error('the server is stopping')))
@@ -181,7 +186,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
         )
       }),
     )
-  working = Promise.all([renewals.run(), upkeep.run()])
+  working = Promise.all([renewals.run(), upkeep.run(), deployment.watch.run()])
 
   /** The listener needs a certificate before anybody can be asked for one. */
   async function placeFirst({ mgmtTls, certificates }: Config): Promise<void> {
@@ -213,6 +218,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     runtime = fresh
     managed = freshlyManaged
     upkeep.wake()
+    deployment.watch.wake()
     // Whoever reloads may have cured what kept an issuer from working.
     await issuance.retryIssuers()
     // What is in flight holds on to its old parts; with nothing in flight they can go.

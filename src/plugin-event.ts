@@ -17,6 +17,15 @@ export type IssuanceEvent =
     })
   /** Issued and not recorded. */
   | (EventCommon & { readonly kind: 'certificate.forwarded'; readonly block: string })
+  /** Where it ought to be served, something else is, more than once. `certificate.served`: not any more. */
+  | (EventCommon & {
+      readonly kind: 'certificate.not-served' | 'certificate.served'
+      readonly block: string
+      readonly serial: string
+      readonly place: string
+      /** What is seen there. */
+      readonly reason: string
+    })
   | (EventCommon & { readonly kind: 'request.rejected'; readonly reason: string })
   | (EventCommon & {
       readonly kind: 'issuance.failed'

@@ -55,6 +55,19 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ],
   responder: ['acme', 'dns', 'x509', 'plugin-api', 'http'],
   probe: ['acme', 'x509'],
+  deployment: ['plugin-api', 'probe', 'state/deployments', 'x509'],
+  'deployment-work': [
+    'config',
+    'deployment',
+    'installation',
+    'issuance',
+    'managed',
+    'plugin-api',
+    'probe',
+    'runtime',
+    'state',
+    'x509',
+  ],
   config: [
     'acme',
     'x509',
@@ -121,6 +134,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   daemon: [
     'registered-boxes',
     'certificate-work',
+    'deployment-work',
     'managed',
     'managed-certificates',
     'audit-log',
@@ -147,6 +161,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   cli: [
     'audit-log',
     'certificate-work',
+    'deployment',
+    'deployment-work',
+    'probe',
     'managed',
     'managed-certificates',
     'process-id',

@@ -1,6 +1,7 @@
 import { type Identifier, parseDnsName, parseIpAddress } from '../acme/identifier.ts'
 import type { Option, OptionValues } from '../plugin-api.ts'
 import { parseDays, parseSeconds, parseYesNo } from '../plugins/option-values.ts'
+import { parseProbeTarget } from '../probe/probe-target.ts'
 import { type CsrDigest, csrDigests, type KeyUsageName, keyUsages } from '../x509/csr-draft.ts'
 import { type KeyType, keyTypes } from '../x509/private-key.ts'
 
@@ -51,9 +52,11 @@ export const certificateOptions = {
   issuer: text('who issues (default: default-issuer)', 'name'),
   profile: text('certificate profile to ask for, if the CA offers it'),
   probe: {
-    meaning: 'host:port that is asked after the hook whether it serves the certificate',
-    type: 'host:port',
-    parse: parseProbe,
+    meaning:
+      'where it is looked after the hook, and daily, whether the certificate is served: host:port, smtp://host, name@host:port; yes: its names at 443; with a recipient also caller:port',
+    type: 'place',
+    list: true,
+    parse: parseProbeTarget,
   },
 } as const satisfies Record<string, Option<unknown>>
 
@@ -99,11 +102,4 @@ function parseOwner(value: string): Owner {
   const match = /^([A-Za-z0-9_][\w.$-]{0,31})?(?::([A-Za-z0-9_][\w.$-]{0,31}))?$/.exec(value)
   if (match?.[1] === undefined) throw new Error(`${JSON.stringify(value)} is no user or user:group`)
   return { user: match[1], group: match[2] }
-}
-
-function parseProbe(value: string): { readonly host: string; readonly port: number } {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/.exec(value)
-  const [host, port] = [match?.[1] ?? match?.[2], Number(match?.[3])]
-  if (host === undefined || port < 1 || port > 65_535) throw new Error(`${JSON.stringify(value)} is no host:port`)
-  return { host, port }
 }

@@ -54,6 +54,13 @@ function pathsOf(section: CertificateSection): [string, CertificateSection][] {
 }
 
 function placesProblems(values: CertificateValues): string[] {
+  const problems = filesProblems(values)
+  if (values.recipient === undefined && values.probe.some((target) => target !== 'no' && target.at === 'caller'))
+    problems.push('has probe = caller without a recipient: nobody picks it up')
+  return problems
+}
+
+function filesProblems(values: CertificateValues): string[] {
   const paths = outputs.filter((output) => values[output] !== undefined)
   const problems: string[] = []
   if (values.recipient !== undefined) {

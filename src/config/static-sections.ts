@@ -9,6 +9,7 @@ import {
   parseYesNo,
 } from '../plugins/option-values.ts'
 import { parseNamePattern } from '../policy/name-pattern.ts'
+import { parseProbeTarget } from '../probe/probe-target.ts'
 
 /** Sections that no plugin owns. The types of the values and the configuration reference both come from here. */
 
@@ -93,6 +94,13 @@ export const authOptions = {
     type: 'yes or no',
     default: 'yes',
     parse: parseYesNo,
+  },
+  probe: {
+    meaning:
+      'where it is looked after a host picked its certificate up, and daily, whether it is served: caller:443 is the address that picked it up; yes: its names at 443; :8443: its names there; host:port, smtp://host',
+    type: 'place',
+    list: true,
+    parse: parseProbeTarget,
   },
 } as const satisfies Record<string, Option<unknown>>
 

@@ -20,6 +20,8 @@ export type PickUpParts<Rules extends PickUpRules> = {
   readonly rules: () => Rules
   readonly boxes: Pick<Boxes, 'find' | 'findBegun'>
   readonly identify: Identify<Rules>
+  /** Who asked has this box now; costs next to nothing. */
+  readonly pickedUp?: (box: Box, client: string) => void
   readonly clock: Clock
   readonly log: Logger
   readonly makeRequestId: () => string
@@ -80,6 +82,7 @@ export function createPickUpDoor<Rules extends PickUpRules>(parts: PickUpParts<R
         { 'retry-after': notReadySeconds },
         { box: name, block },
       )
+    if (head.method === 'GET') parts.pickedUp?.(box, head.remoteAddress)
     return handOver(box, block, head)
   }
 

@@ -25,6 +25,7 @@ import {
 } from '../policy/authorize.ts'
 import type { Block } from '../policy/block.ts'
 import { isSigned } from '../signature/request-signature.ts'
+import type { Certificate } from '../x509/certificate.ts'
 import { type Csr, UnreadableCsrError } from '../x509/csr.ts'
 import { createCsrCache } from './csr-cache.ts'
 import type { LegacyUses } from './legacy-uses.ts'
@@ -54,6 +55,8 @@ export type SignParts = {
   readonly makeRequestId: () => string
   /** Comes after the answer; never throws. */
   readonly tell: (event: IssuanceEvent) => void
+  /** A host has this certificate now; never throws, and costs nothing. */
+  readonly pickedUp?: (block: string, client: string, leaf: Certificate) => void
   readonly sideRoutes: readonly SideRoute[]
 }
 
@@ -206,8 +209,11 @@ export function createSignDoor(parts: SignParts): RequestListener {
     const names = namesOf(grant.csr)
     const common = { names, block: grant.block, remoteAddress: grant.caller.remoteAddress }
     try {
-      const { chain, source } = await parts.issuance.issue({ grant, postedBytes, means: rules.meansOf(grant) })
+      const means = rules.meansOf(grant)
+      const { chain, source } = await parts.issuance.issue({ grant, postedBytes, means })
       const { serial, notAfterMs } = chain.leaf
+      // Where nothing is kept, who came is not, either.
+      if (means.storage.keepsNothing !== true) parts.pickedUp?.(grant.block, common.remoteAddress, chain.leaf)
       if (source === 'issued')
         tell({ kind: 'certificate.issued', atMs: parts.clock.nowMs(), ...common, serial, notAfterMs }, visit)
       return { status: 200, text: chain.pemBytes, log: { names, block: grant.block, outcome: source, serial } }
