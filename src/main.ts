@@ -13,6 +13,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   renew: async () => (await import('./cli/renew.ts')).renewCommand(),
   certs: async () => (await import('./cli/certs.ts')).certsCommand(),
   orders: async () => (await import('./cli/orders.ts')).ordersCommand(),
+  'deploy-check': async () => (await import('./cli/deploy-check.ts')).deployCheckCommand(),
   audit: async () => (await import('./cli/audit.ts')).auditCommand(),
   plan: async () => (await import('./cli/plan.ts')).planCommand(),
   limits: async () => (await import('./cli/limits.ts')).limitsCommand(),

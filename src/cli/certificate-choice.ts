@@ -28,7 +28,8 @@ export async function chooseCertificate(
   throw new Error(`${text} may be any of these; say its id or serial\n${formatCandidates(found, nowMs)}`)
 }
 
-async function searchCertificates(register: StoredRegister, text: string): Promise<StoredEntry[]> {
+/** By id, serial or name; whatever has become of them. */
+export async function searchCertificates(register: StoredRegister, text: string): Promise<StoredEntry[]> {
   const name = text.toLowerCase().replace(/\.$/, '')
   const byName = await register.search({ name }, maxCandidates)
   if (byName.length > 0) return byName

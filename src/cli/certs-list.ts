@@ -1,10 +1,12 @@
 import { Command } from 'commander'
 import type { StoredEntry } from '../state/certificate-register.ts'
+import { subjectKey } from '../state/deployments.ts'
 import { shortId } from './certificate-choice.ts'
 import { allEntries, certificateJson, nextRenewalOf, stateOf } from './certificate-view.ts'
 import { type ConfigFlags, withConfigFlags } from './config-arguments.ts'
 import { parseNumberOption } from './number-option.ts'
 import { openDesk } from './open-installation.ts'
+import { describeServed, servedJson } from './served-view.ts'
 import { formatNames, formatTable, formatTime, printJson } from './table.ts'
 
 type Flags = ConfigFlags & { readonly json: boolean; readonly expiring?: number; readonly name?: string }
@@ -32,17 +34,23 @@ async function listCertificates(files: string[], flags: Flags): Promise<void> {
   await using desk = await openDesk(files, flags)
   const nowMs = desk.clock.nowMs()
   const isWanted = createFilter(flags, nowMs)
+  const sightings = await desk.state.deployments.allSightings()
   const [rows, values]: [string[][], unknown[]] = [[], []]
   for await (const entry of allEntries(desk.state.register)) {
     if (!isWanted(entry)) continue
-    if (flags.json) values.push(certificateJson(entry, nowMs))
-    else rows.push(rowOf(entry, nowMs))
+    const isSuperseded = ['superseded', 'revoked', 'expired'].includes(stateOf(entry, nowMs))
+    const seen = isSuperseded ? [] : (sightings.get(subjectKey(entry)) ?? [])
+    if (flags.json) values.push({ ...certificateJson(entry, nowMs), served: servedJson(seen) })
+    else rows.push(rowOf(entry, nowMs, describeServed(seen, entry.serial)))
   }
   if (flags.json) printJson(values)
   else if (rows.length === 0) process.stdout.write('no certificates\n')
   else
     process.stdout.write(
-      formatTable(['ID', 'NAMES', 'BLOCK', 'ISSUER', 'SERIAL', 'NOT AFTER', 'NEXT RENEWAL', 'WHY', 'STATE'], rows),
+      formatTable(
+        ['ID', 'NAMES', 'BLOCK', 'ISSUER', 'SERIAL', 'NOT AFTER', 'NEXT RENEWAL', 'WHY', 'SERVED', 'STATE'],
+        rows,
+      ),
     )
 }
 
@@ -58,7 +66,7 @@ function globPattern(text: string): RegExp {
   return new RegExp(`^${text.split('*').map(literal).join('.*')}$`)
 }
 
-function rowOf(entry: StoredEntry, nowMs: number): string[] {
+function rowOf(entry: StoredEntry, nowMs: number, served: string): string[] {
   const next = nextRenewalOf(entry)
   const state = stateOf(entry, nowMs)
   return [
@@ -70,6 +78,7 @@ function rowOf(entry: StoredEntry, nowMs: number): string[] {
     formatTime(entry.notAfterMs),
     next === undefined ? '-' : formatTime(next.atMs),
     next?.why ?? '-',
+    served,
     state === 'failing' ? `failing: ${entry.lastError}` : state,
   ]
 }

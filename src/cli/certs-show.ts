@@ -5,6 +5,7 @@ import { certificateJson, nextRenewalOf, stateOf } from './certificate-view.ts'
 import { type ConfigFlags, withConfigFlags } from './config-arguments.ts'
 import { describeStorage, findKeptChain } from './kept-chain.ts'
 import { type Desk, openDesk } from './open-installation.ts'
+import { pickUpsJson, servedFacts, servedJson } from './served-view.ts'
 import { formatFacts, formatTime, printJson } from './table.ts'
 
 type Flags = ConfigFlags & { readonly json: boolean; readonly pem: boolean }
@@ -28,13 +29,23 @@ async function showCertificate(text: string, files: string[], flags: Flags): Pro
   await using desk = await openDesk(files, flags)
   const nowMs = desk.clock.nowMs()
   const entry = await chooseCertificate(desk.state.register, text, nowMs)
+  const [seen, pickUps] = flags.pem
+    ? [[], []]
+    : [await desk.state.deployments.sightingsOf(entry), await desk.state.deployments.pickUpsOf(entry)]
   if (!flags.pem && !flags.json) {
-    process.stdout.write(formatFacts(factsOf(desk, entry, nowMs)))
+    const facts = [...factsOf(desk, entry, nowMs), ...servedFacts(seen, pickUps, entry.serial)]
+    process.stdout.write(formatFacts(facts))
     return
   }
   const kept = await findKeptChain(desk, entry)
   if (flags.json)
-    printJson({ ...certificateJson(entry, nowMs), keptIn: describeStorage(desk, entry), pem: kept?.chain.pem })
+    printJson({
+      ...certificateJson(entry, nowMs),
+      keptIn: describeStorage(desk, entry),
+      served: servedJson(seen),
+      pickUps: pickUpsJson(pickUps),
+      pem: kept?.chain.pem,
+    })
   else if (kept === undefined) throw new Error(`the certificate is not in ${describeStorage(desk, entry)} any more`)
   else process.stdout.write(kept.chain.pem)
 }
