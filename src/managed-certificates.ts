@@ -56,8 +56,8 @@ async function openHolding(section: CertificateSection, folder: string, parts: M
       return await buildPkcs12({ key, chainPem: chain.pem, password, friendlyName: section.name }, context)
     },
     async check(chain) {
-      const { check, 'hook-timeout': timeoutMs } = section.values
-      if (check !== undefined) await runCommand(check, [hookFacts(section, chain)], timeoutMs, context)
+      const { check, 'hook-timeout': timeoutSeconds } = section.values
+      if (check !== undefined) await runCommand(check, [hookFacts(section, chain)], timeoutSeconds * 1000, context)
     },
   })
 }

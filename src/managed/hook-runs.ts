@@ -66,7 +66,7 @@ async function findDue(managed: Managed, now: boolean, parts: HookRunParts): Pro
 
 async function runFor(command: string, list: readonly Due[], { context, progress }: HookRunParts) {
   const facts = list.map(({ managed, chain }) => hookFacts(managed.section, chain))
-  const timeoutMs = Math.max(...list.map(({ managed }) => managed.section.values['hook-timeout']))
+  const timeoutMs = 1000 * Math.max(...list.map(({ managed }) => managed.section.values['hook-timeout']))
   for (const { managed } of list) progress(managed, 'running its hook')
   try {
     await runCommand(command, facts, timeoutMs, context)
