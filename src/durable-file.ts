@@ -46,7 +46,7 @@ let writes = 0
 const underWay = new Set<string>()
 
 /** What a write that was killed left here: it can hold a key that nobody knows of. */
-async function removeLeftovers(folder: string, name: string): Promise<void> {
+export async function removeLeftovers(folder: string, name: string): Promise<void> {
   for (const entry of await readdir(folder).catch(() => [])) {
     if (!entry.startsWith(`.${name}.`)) continue
     const pid = /^(\d+)\.\d+\.tmp$/.exec(entry.slice(name.length + 2))?.[1]

@@ -3,7 +3,7 @@ import { createHash, createPublicKey } from 'node:crypto'
 import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CertificateSection } from '../config/config.ts'
-import { ensureDirectory, writeDurably } from '../durable-file.ts'
+import { ensureDirectory, removeLeftovers, writeDurably } from '../durable-file.ts'
 import type { PluginContext } from '../plugin-api.ts'
 import type { Chain } from '../x509/chain.ts'
 import { parseCsrPem } from '../x509/csr.ts'
@@ -14,7 +14,7 @@ import type { HeldRequest, Holding } from './holding.ts'
 import { type CertificateMemory, type InstalledFile, type MadeRequest, readMemory, writeMemory } from './memory.ts'
 import { type MakePkcs12, type OutputFile, outputFiles, outputPaths, sha256Of } from './output-files.ts'
 import { findOwner } from './owner.ts'
-import { type Placed, placeFiles, TornError } from './placement.ts'
+import { type Placed, placeFiles, removeLeftPlaces, TornError } from './placement.ts'
 import { changesBetween, type Wish } from './wish.ts'
 
 export type FileHoldingParts = {
@@ -191,6 +191,8 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     install,
     findDamage,
     async tidy() {
+      await removeLeftPlaces(outputPaths(values), values.directory)
+      await removeLeftovers(folder, nextKeyFile)
       const { next } = await readMemory(folder)
       // It was installed, or given up, by a process that died before it could say so.
       if (next === undefined) await rm(nextKeyPath, { force: true })

@@ -1,7 +1,7 @@
 import { readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isJsonObject, type JsonObject } from '../acme/json-object.ts'
-import { ensureDirectory, writeDurably } from '../durable-file.ts'
+import { ensureDirectory, removeLeftovers, writeDurably } from '../durable-file.ts'
 import { parseCsrPem } from '../x509/csr.ts'
 import type { Wish } from './wish.ts'
 
@@ -65,6 +65,7 @@ export async function readMemory(folder: string): Promise<CertificateMemory> {
  * @returns where it is kept; undefined: it was in order
  */
 export async function setAsideDamaged(folder: string): Promise<string | undefined> {
+  await removeLeftovers(folder, fileName)
   try {
     await readMemory(folder)
     return undefined

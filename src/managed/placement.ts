@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs'
 import { chmod, lstat, mkdir, readdir, readFile, readlink, rename, rm, rmdir, stat, symlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { type FileOwner, syncFolder, writeDurably } from '../durable-file.ts'
+import { type FileOwner, removeLeftovers, syncFolder, writeDurably } from '../durable-file.ts'
 import { isAlive } from '../process-id.ts'
 import type { OutputFile } from './output-files.ts'
 
@@ -131,10 +131,16 @@ async function makeNewFolder(wanted: string): Promise<string> {
   }
 }
 
+/** What a process that was killed has left beside what it was to write. */
+export async function removeLeftPlaces(paths: readonly string[], directory: string | undefined): Promise<void> {
+  if (directory !== undefined) await removeLeftLinks(directory)
+  for (const path of paths) if (dirname(path) !== directory) await removeLeftovers(dirname(path), basename(path))
+}
+
 /** Links that were made and not renamed any more. */
 async function removeLeftLinks(directory: string): Promise<void> {
   const parent = dirname(directory)
-  for (const entry of await readdir(parent)) {
+  for (const entry of await readdir(parent).catch(() => [])) {
     if (!entry.startsWith(`${basename(directory)}.`)) continue
     const pid = /^(\d+)\.tmp$/.exec(entry.slice(basename(directory).length + 1))?.[1]
     if (pid === undefined || (Number(pid) !== process.pid && isAlive(Number(pid)))) continue
