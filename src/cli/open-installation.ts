@@ -23,19 +23,22 @@ export type Desk = Installation & {
 /**
  * Opens the state that the server uses.
  * @param wanted.state `made`: a command that does the server's work without one; else none is made
+ * @param wanted.logLevel of a command that tells itself what went wrong
  * @throws Error when there is no state
  */
 export async function openDesk(
   files: readonly string[],
   flags: ConfigFlags,
-  wanted: { readonly state?: 'made' } = {},
+  wanted: { readonly state?: 'made'; readonly logLevel?: 'error' } = {},
 ): Promise<Desk> {
   const config = await readConfig(files, flags)
   const platform = platformSettings()
   if (wanted.state !== 'made') requireState(config.stateUrl ?? `sqlite:${join(platform.stateFolder, 'state.db')}`)
   const { openInstallation } = await import('../installation.ts')
   await using stack = new AsyncDisposableStack()
-  const log = stack.use(createLog({ level: 'warning', destination: 'stderr', format: 'text' }, false))
+  const log = stack.use(
+    createLog({ level: wanted.logLevel ?? 'warning', destination: 'stderr', format: 'text' }, false),
+  )
   const stopping = new AbortController()
   const installation = stack.use(await openInstallation(config, { log, ...platform }, stopping.signal))
   let runtime: Promise<Runtime> | undefined

@@ -1,13 +1,22 @@
+import { hostname } from 'node:os'
+import { join } from 'node:path'
 import { Command } from 'commander'
 import { auditEventOf } from '../audit-log.ts'
 import { wakeAtMs } from '../issuance/renewal-plan.ts'
+import { lockFolder } from '../managed/folder-lock.ts'
 import type { Look, Managed } from '../managed/upkeep.ts'
+import { releaseDeadHolders } from '../order-holder.ts'
 import type { IssuanceEvent } from '../plugin-api.ts'
+import { isAlive } from '../process-id.ts'
 import { type ConfigFlags, withConfigFlags } from './config-arguments.ts'
 import { type Desk, openDesk } from './open-installation.ts'
 import { runningServers } from './running-servers.ts'
 import { printJson } from './table.ts'
 import { UsageError } from './usage-error.ts'
+
+/** How long others may be at work before we give up. */
+const othersMs = 15 * 60_000
+const pauseMs = 500
 
 type Flags = ConfigFlags & { readonly force: boolean; readonly dryRun: boolean; readonly json: boolean }
 type Done = { readonly name: string; readonly look: Look | { readonly outcome: 'planned'; readonly why: string } }
@@ -32,7 +41,8 @@ export function renewCommand(): Command {
 
 async function renew(words: string[], flags: Flags): Promise<void> {
   const isFile = (word: string) => word.includes('/') || word.endsWith('.ini')
-  await using desk = await openDesk(words.filter(isFile), flags, { state: 'made' })
+  // What fails is told at the end, once.
+  await using desk = await openDesk(words.filter(isFile), flags, { state: 'made', logLevel: 'error' })
   desk.stopOnSignal()
   const { createCertificateWork, createIssuanceOver } = await import('../certificate-work.ts')
   const { openManagedCertificates } = await import('../managed-certificates.ts')
@@ -55,21 +65,42 @@ async function renew(words: string[], flags: Flags): Promise<void> {
   })
   if (flags.dryRun) {
     const done: Done[] = []
-    for (const one of chosen) {
-      const why = (await upkeep.plan(one, flags)) ?? (await isDue(desk, one))
-      const name = one.section.name
-      done.push({ name, look: why === undefined ? { outcome: 'in order' } : { outcome: 'planned', why } })
-    }
+    for (const one of chosen) done.push({ name: one.section.name, look: await plan(one) })
     report(done, [], flags.json)
     return
   }
-  await using _ = await openResponders(desk, runtime)
+  await using _alone = await waitForTurn(desk)
+  await releaseDeadHolders(state.orders, desk.holder, isAlive)
+  await using responders = new AsyncDisposableStack()
+  // A name server or web server of others may have the port, as long as there is nothing to answer.
+  if ((await Promise.all(chosen.map(plan))).some(({ outcome }) => outcome !== 'in order'))
+    responders.use(await openResponders(desk, runtime))
   const done: Done[] = []
-  for (const one of chosen) done.push({ name: one.section.name, look: await lookAfter(one) })
-  const hookFailures = await upkeep.runHooks()
+  for (const one of chosen) done.push({ name: one.section.name, look: await lookPatiently(one) })
+  const hookFailures = await upkeep.runHooks({ now: true })
   await state.audit.add(events.map(auditEventOf))
   for (const event of events) await runtime.notify(event)
   report(done, hookFailures, flags.json)
+
+  async function plan(one: Managed): Promise<Done['look']> {
+    try {
+      const why = (await upkeep.plan(one, flags)) ?? (await isDue(desk, one))
+      return why === undefined ? { outcome: 'in order' } : { outcome: 'planned', why }
+    } catch (error) {
+      return { outcome: 'failed', reason: error instanceof Error ? error.message : String(error) }
+    }
+  }
+
+  /** A server that is at it just now is soon done with it. */
+  async function lookPatiently(one: Managed): Promise<Look> {
+    const untilMs = desk.clock.monotonicMs() + othersMs
+    for (;;) {
+      const look = await lookAfter(one)
+      if (look.outcome !== 'busy' || desk.clock.monotonicMs() > untilMs) return look
+      tellProgress(one.section.name, 'another process looks after it now; waiting for it')
+      await desk.clock.sleep(pauseMs, desk.context.signal)
+    }
+  }
 
   async function lookAfter(one: Managed): Promise<Look> {
     const look = await upkeep.lookAt(one, flags)
@@ -78,12 +109,31 @@ async function renew(words: string[], flags: Flags): Promise<void> {
     if (entry === undefined || wakeAtMs(entry.plan, entry.notAfterMs) > desk.clock.nowMs()) return look
     // The CA is asked when it wants the certificate replaced; where that is now, the next one is made.
     await renewals.lookAt(entry)
+    const after = await state.register.find(entry.id)
+    if (after?.lastError !== undefined && after.plan.retryAtMs > desk.clock.nowMs())
+      return { outcome: 'failed', reason: after.lastError, retryAtMs: after.plan.retryAtMs }
     return await upkeep.lookAt(one)
   }
 }
 
+/** Two at once would both want the ports that answer the CA. @throws Error when the other one does not end */
+async function waitForTurn({ stateFolder, clock, context }: Desk): Promise<AsyncDisposable> {
+  const untilMs = clock.monotonicMs() + othersMs
+  for (let isFirst = true; ; isFirst = false) {
+    const turn = await lockFolder(join(stateFolder, 'renew'))
+    if (turn !== undefined) return turn
+    if (clock.monotonicMs() > untilMs)
+      throw new Error(`another "acmems renew" has not ended for ${othersMs / 60_000} minutes: nothing was done`)
+    if (isFirst) tellProgress('renew', 'another "acmems renew" is at work; waiting for it')
+    await clock.sleep(pauseMs, context.signal)
+  }
+}
+
 function choose(managed: readonly Managed[], names: readonly string[]): readonly Managed[] {
-  if (managed.length === 0) throw new UsageError('the configuration has no [certificate] section')
+  if (managed.length === 0)
+    throw new UsageError(
+      'the configuration has no [certificate] section; name its file, like acmems renew /etc/acmems/acmems.ini',
+    )
   const known = managed.map(({ section }) => section.name)
   const unknown = names.find((name) => !known.includes(name))
   if (unknown !== undefined)
@@ -108,9 +158,10 @@ async function isDue(desk: Desk, managed: Managed): Promise<string | undefined> 
     : undefined
 }
 
-/** A server that runs on this state answers the CA's questions; without one we do. */
+/** A server of this machine that runs on this state answers the CA's questions; without one we do. */
 async function openResponders(desk: Desk, runtime: Awaited<ReturnType<Desk['openRuntime']>>): Promise<AsyncDisposable> {
-  if ((await runningServers(desk.state, desk.clock.nowMs())).length > 0)
+  const isHere = (holder: string) => holder.startsWith(`${hostname()}/`)
+  if ((await runningServers(desk.state, desk.clock.nowMs())).some(isHere))
     return { [Symbol.asyncDispose]: async () => undefined }
   const { createResponders } = await import('../responders.ts')
   const responders = createResponders(desk, () => runtime.responderZones)
@@ -123,11 +174,18 @@ function tellProgress(name: string, text: string): void {
   if (process.stderr.isTTY === true) process.stderr.write(`${name}: ${text}\n`)
 }
 
+function jsonOf({ outcome, ...facts }: Done['look']): Record<string, unknown> {
+  const told = Object.entries(facts).map(([key, value]) =>
+    typeof value === 'number' ? [key.replace(/Ms$/, ''), new Date(value).toISOString()] : [key, value],
+  )
+  return { outcome, ...Object.fromEntries(told) }
+}
+
 function report(done: readonly Done[], hookFailures: readonly string[], json: boolean): void {
   const failed = done.filter(({ look }) => ['failed', 'waiting', 'busy'].includes(look.outcome))
   if (failed.length > 0 || hookFailures.length > 0) process.exitCode = 1
   if (json) {
-    printJson({ certificates: done.map(({ name, look }) => ({ name, ...look })), hookFailures })
+    printJson({ certificates: done.map(({ name, look }) => ({ name, ...jsonOf(look) })), hookFailures })
     return
   }
   for (const { name, look } of done) {
