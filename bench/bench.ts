@@ -1,4 +1,4 @@
-// npm run bench [-- --only a,b,…,f] [--quick] [--json]: what the release can do, as ratios to what is possible at all
+// npm run bench [-- --only a,b,…,g] [--quick] [--json]: what the release can do, as ratios to what is possible at all
 // on the same machine at the same moment. Everything stays on loopback; nothing is left behind.
 import { availableParallelism, loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -7,6 +7,7 @@ import { type AnswersRow, measureAnswers } from './dns-answers.ts'
 import { type MemoryFigures, measureMemory } from './memory.ts'
 import { measureNewCertificates, type NewCertificatesRow } from './new-certificates.ts'
 import { measurePlanner, type PlannerFigures } from './planner.ts'
+import { measurePolling, type PollingFigures } from './polling.ts'
 import { makeRelease, type Release } from './release.ts'
 import { formatFigures } from './report.ts'
 import { measureStart, type StartFigures } from './start-time.ts'
@@ -22,14 +23,15 @@ export type Figures = {
   readonly start?: StartFigures
   readonly planner?: PlannerFigures
   readonly answers?: readonly AnswersRow[]
+  readonly polling?: PollingFigures
 }
 
-const parts = ['a', 'b', 'c', 'd', 'e', 'f'] as const
+const parts = ['a', 'b', 'c', 'd', 'e', 'f', 'g'] as const
 type Part = (typeof parts)[number]
 
 function readArguments(): { json: boolean; quick: boolean; wanted: ReadonlySet<Part> } {
   const flag = { type: 'boolean', default: false } as const
-  const { values } = parseArgs({ options: { json: flag, quick: flag, only: { type: 'string', default: 'abcdef' } } })
+  const { values } = parseArgs({ options: { json: flag, quick: flag, only: { type: 'string', default: 'abcdefg' } } })
   const wanted = [...values.only.replaceAll(/[,|\s]/g, '')]
   const unknown = wanted.find((name) => !parts.some((part) => part === name))
   if (unknown !== undefined || wanted.length === 0) {
@@ -53,6 +55,7 @@ async function measure(release: Release, quick: boolean, wanted: ReadonlySet<Par
   const start = await when('d', 'start', () => measureStart(release, quick))
   const planner = await when('e', 'planning renewals', () => measurePlanner(quick))
   const answers = await when('f', 'answers to validators', () => measureAnswers(release, quick))
+  const polling = await when('g', 'hosts that poll', () => measurePolling(release, quick))
   return {
     ...machine,
     ...(cachedSign === undefined ? {} : { cachedSign }),
@@ -61,6 +64,7 @@ async function measure(release: Release, quick: boolean, wanted: ReadonlySet<Par
     ...(start === undefined ? {} : { start }),
     ...(planner === undefined ? {} : { planner }),
     ...(answers === undefined ? {} : { answers }),
+    ...(polling === undefined ? {} : { polling }),
   }
 }
 

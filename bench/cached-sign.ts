@@ -26,7 +26,7 @@ export async function measureCachedSign(release: Release, quick: boolean): Promi
   const headers = Object.fromEntries(
     [...first.headers].filter(([name]) => !/^(date|connection|keep-alive)$/.test(name)),
   )
-  await using bare = await startBareServer(release, headers, body)
+  await using bare = await startBareServer(release, { headers, body })
   using generator = startLoadGenerator()
   const [durationMs, rounds, warmUpMs] = quick ? [400, 3, 700] : [700, 9, 2000]
   for (const server of [acmems, bare]) await measure(generator, server, csr, 32, warmUpMs)

@@ -50,11 +50,10 @@ listener = 127.0.0.1:${httpPort}
     ...{ env: {}, cwd: release.folder, logFile },
   })
   await waitUntilReady(echo, 'the bare echo', async () => echo.log().includes('ready'))
-  await using bare = await startBareServer(
-    release,
-    { 'content-type': 'text/plain', 'content-length': value.length },
-    value,
-  )
+  await using bare = await startBareServer(release, {
+    headers: { 'content-type': 'text/plain', 'content-length': value.length },
+    body: value,
+  })
   using database = new DatabaseSync(join(release.folder, 'answers', 'state', 'state.db'), { timeout: 10_000 })
   using generator = startLoadGenerator()
   await using dnsGenerator = startDnsLoadGenerator()

@@ -56,12 +56,17 @@ export async function startServer(release: Release, name: string, config: string
   return describeServer(child, port)
 }
 
+type BareAnswer = { readonly headers: object; readonly body: string; readonly status?: number }
+export type BareAnswers = BareAnswer & { readonly get?: BareAnswer }
+/** Of the certificate and its key. */
+export type TlsPaths = readonly [certificateFile: string, keyFile: string] | readonly []
+
 /** A bare server that answers what acmems answered: as many octets in, the same octets out. */
-export async function startBareServer(release: Release, headers: object, body: string): Promise<Server> {
+export async function startBareServer(release: Release, answer: BareAnswers, tls: TlsPaths = []): Promise<Server> {
   const port = await freePort()
   const answerFile = join(release.folder, 'answer.json')
-  writeFileSync(answerFile, JSON.stringify({ headers, body }))
-  const args = [join(checkout, 'bench/bare-server.ts'), String(port), answerFile]
+  writeFileSync(answerFile, JSON.stringify(answer))
+  const args = [join(checkout, 'bench/bare-server.ts'), String(port), answerFile, ...tls]
   const logFile = join(release.folder, 'bare-server.log')
   const child = startChild(process.execPath, args, { env: {}, cwd: release.folder, logFile })
   await waitUntilReady(child, 'the bare server', () => acceptsTcp(port))

@@ -4,6 +4,7 @@ import type { AnswersRow } from './dns-answers.ts'
 import type { MemoryFigures } from './memory.ts'
 import type { NewCertificatesRow } from './new-certificates.ts'
 import type { PlannerFigures } from './planner.ts'
+import type { PollingFigures } from './polling.ts'
 import type { StartFigures } from './start-time.ts'
 
 /** What was to be reached; on paper for a machine with nothing else to do. */
@@ -21,7 +22,7 @@ export const aims = {
 } as const
 
 export function formatFigures(figures: Figures): string {
-  const { node, cpus, load, cachedSign, newCertificates, memory, start, planner, answers } = figures
+  const { node, cpus, load, cachedSign, newCertificates, memory, start, planner, answers, polling } = figures
   const lines = [
     `Node.js ${node}, ${cpus} processors, load ${load.toFixed(1)} before it began; medians, in brackets the best`,
     ...(cachedSign === undefined ? [] : formatCachedSign(cachedSign)),
@@ -30,6 +31,7 @@ export function formatFigures(figures: Figures): string {
     ...(start === undefined ? [] : formatStart(start)),
     ...(planner === undefined ? [] : formatPlanner(planner)),
     ...(answers === undefined ? [] : formatAnswers(answers)),
+    ...(polling === undefined ? [] : formatPolling(polling)),
   ]
   return `${lines.join('\n')}\n`
 }
@@ -147,6 +149,30 @@ function formatAnswers(rows: readonly AnswersRow[]): string[] {
   return [
     '\n(f) answers to validators, beside a bare dgram echo and bare node:http',
     ...formatTable(['challenge', 'live records', 'acmems/s', 'bare/s', 'ratio'], table),
+  ]
+}
+
+function formatPolling({ hosts, rows, nominal, memory, nonces }: PollingFigures): string[] {
+  const table = rows.map(({ kind, transport, acmems, bare, medianRatio, bestRatio, cpuRatio, generatorShare }) => [
+    kind,
+    transport,
+    acmems.requestsPerSecond.toFixed(0),
+    bare.requestsPerSecond.toFixed(0),
+    `${medianRatio.toFixed(2)} (${bestRatio.toFixed(2)})`,
+    `${acmems.serverCpuUs.toFixed(0)} : ${bare.serverCpuUs.toFixed(0)}`,
+    cpuRatio.toFixed(1),
+    generatorShare.toFixed(2),
+  ])
+  const head = ['asks', 'connection', 'acmems/s', 'bare/s', 'ratio', 'processor us', 'ratio', 'generator busy']
+  const latency = ({ p50Ms, p99Ms }: typeof nominal.acmems) => `${p50Ms.toFixed(1)} / ${p99Ms.toFixed(1)} ms`
+  const share = (part: number) => `${(100 * part).toFixed(1)} %`
+  return [
+    `\n(g) ${hosts.toLocaleString('en')} hosts that poll over TLS, beside bare node:https; at full speed`,
+    ...formatTable(head, table),
+    `    all of it mixed, a handshake for every request, ${nominal.perSecond.toFixed(0)} a second for ${nominal.seconds} s:`,
+    `      p50 / p99 ${latency(nominal.acmems)}, bare ${latency(nominal.bare)}; of a processor ${share(nominal.acmemsShare)}, bare ${share(nominal.bareShare)}`,
+    `    resident memory: idle ${memory.idleMb.toFixed(0)} MiB, after all have asked in every way ${memory.afterMb.toFixed(0)} MiB, at the end ${memory.endMb.toFixed(0)} MiB`,
+    `    ${nonces.requests.toLocaleString('en')} signed requests, those of ${nonces.minutes} minutes: ${nonces.rows.toLocaleString('en')} nonces remembered; the state grew by ${nonces.grownMb.toFixed(0)} to ${nonces.stateMb.toFixed(0)} MiB; processor us for a request ${nonces.firstCpuUs.toFixed(0)} at first, ${nonces.lastCpuUs.toFixed(0)} at last`,
   ]
 }
 
