@@ -50,6 +50,9 @@ export function discreetEvent(event: IssuanceEvent, aliasOf: AliasOf): IssuanceE
       return { kind: event.kind, ...common, reason: '' }
     case 'issuance.failed':
       return { kind: event.kind, ...common, block: event.block, code: event.code, reason: '' }
+    case 'certificate.not-served':
+    case 'certificate.served':
+      return { kind: event.kind, ...common, block: event.block, serial: '', place: '', reason: '' }
     default:
       return event satisfies never
   }
