@@ -27,7 +27,7 @@ export function createBoxHolding(section: CertificateSection, parts: BoxHoldingP
   const { boxes, recipient, context } = parts
 
   function held(box: BegunBox): HeldRequest {
-    const csr = parseCsr(box.csrDer, { mustStaple: 'allowed' })
+    const csr = parseCsr(box.csrDer)
     const wanted = identifiersOf(values).map(identifierKey).sort()
     const changes = [
       ...(csr.identifiers.map(identifierKey).sort().join(' ') === wanted.join(' ') ? [] : ['names']),
@@ -73,7 +73,7 @@ export function createBoxHolding(section: CertificateSection, parts: BoxHoldingP
       const begun = await boxes.findBegun(name)
       // Another server on this state was quicker.
       if (begun === undefined) return
-      proveChain(chain, { need: parseCsr(begun.csrDer, { mustStaple: 'allowed' }), nowMs: context.clock.nowMs() })
+      proveChain(chain, { need: parseCsr(begun.csrDer), nowMs: context.clock.nowMs() })
       await boxes.complete(name, begun.csrDer, chain.pem)
     },
     findDamage: async () => undefined,

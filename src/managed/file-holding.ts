@@ -27,9 +27,6 @@ export type FileHoldingParts = {
   check(chain: Chain): Promise<void>
 }
 
-/** What is asked for is what the configuration says. */
-const ownRules = { mustStaple: 'allowed' } as const
-
 const nextKeyFile = 'next.key.pem'
 
 /** Keys and certificates in files of this machine. */
@@ -44,7 +41,7 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
   /** The key that is in use, found by the request it was certified with. */
   async function findInstalledKey({ current }: CertificateMemory): Promise<KeyObject | undefined> {
     if (current === undefined) return undefined
-    const { publicKeyHash } = parseCsrPem(current.csrPem, ownRules)
+    const { publicKeyHash } = parseCsrPem(current.csrPem)
     for (const { path } of current.files.filter(({ holdsKey }) => holdsKey)) {
       const key = await readKey(path)
       if (key !== undefined && publicKeyHashOf(key) === publicKeyHash) return key
@@ -82,7 +79,7 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
 
   /** The key of the next request, or of the current one. */
   async function keyOf(memory: CertificateMemory, made: MadeRequest): Promise<KeyObject> {
-    const { publicKeyHash } = parseCsrPem(made.csrPem, ownRules)
+    const { publicKeyHash } = parseCsrPem(made.csrPem)
     const candidates = [await readKey(nextKeyPath), await findInstalledKey(memory), await readGivenKey()]
     const key = candidates.find((candidate) => candidate !== undefined && publicKeyHashOf(candidate) === publicKeyHash)
     if (key === undefined) throw new KeyLostError()
@@ -93,7 +90,7 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     const memory = await readMemory(folder)
     const made = occasion === 'next' ? memory.next : memory.current
     if (made === undefined) throw new Error('there is no request to install a certificate for')
-    const csr = parseCsrPem(made.csrPem, ownRules)
+    const csr = parseCsrPem(made.csrPem)
     const nowMs = context.clock.nowMs()
     proveChain(chain, { need: csr, nowMs, ...(await readRoots()), ...formerBeginning(memory) })
     const keyPem = privateKeyPem(await keyOf(memory, made))

@@ -97,7 +97,7 @@ function parseMemory(value: unknown): CertificateMemory {
 
 function parseRequest({ csrPem, wish }: JsonObject): MadeRequest {
   if (!isJsonObject(wish)) throw new TypeError('no wish')
-  parseCsrPem(textOf(csrPem), { mustStaple: 'allowed' })
+  parseCsrPem(textOf(csrPem))
   return {
     csrPem: textOf(csrPem),
     wish: Object.fromEntries(Object.entries(wish).map(([key, text]) => [key, textOf(text)])),

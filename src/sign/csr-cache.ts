@@ -26,6 +26,7 @@ export function createCsrCache(): CsrCache {
     }
     const csr = parseCsrPem(
       Buffer.from(postedBytes.buffer, postedBytes.byteOffset, postedBytes.byteLength).toString('latin1'),
+      { mustStaple: 'refused' },
     )
     parsed.set(digest, csr)
     const [oldest] = parsed.keys()

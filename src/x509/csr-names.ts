@@ -16,7 +16,7 @@ const subjectAltNameOid = '551d11'
 const tlsFeatureOid = '2b06010505070118'
 const commonNameOid = '550403'
 
-/** `mustStaple`: of who says so in the configuration it is the CA's to refuse it. */
+/** `mustStaple`: a host that asks for it is told at once that it cannot be had; a configuration that says it knows its CA. */
 export type CsrRules = { readonly mustStaple?: 'refused' | 'allowed' }
 
 /** GeneralName (RFC 5280 §4.2.1.6): the two kinds that a CA certifies for us. */
@@ -27,7 +27,7 @@ const ipAddressTag = 0x87
  * The subject alternative names that a request asks for, after a look at what else it asks for.
  * @throws ProblemError `badCSR`, `malformed`
  */
-export function requestedNames(structure: CsrStructure, { mustStaple = 'refused' }: CsrRules): Identifier[] {
+export function requestedNames(structure: CsrStructure, { mustStaple = 'allowed' }: CsrRules): Identifier[] {
   const requests = structure.attributes.filter(({ oid }) => oid === extensionRequestOid)
   if (requests.length === 0) return []
   const [wishes, ...more] = requests.flatMap(({ values }) => values)
