@@ -6,6 +6,12 @@ import { parseArgs } from 'node:util'
 import { type CampaignOptions, runCampaign, summarize } from '../test/crash/campaign.ts'
 import { formatPlan, parsePlan } from '../test/crash/crash-plan.ts'
 import type { RunResult } from '../test/crash/crash-run.ts'
+import {
+  formatManagedPlan,
+  type ManagedCampaignOptions,
+  parseManagedPlan,
+  runManagedCampaign,
+} from '../test/crash/managed-campaign.ts'
 import { soakDns } from './soak-dns.ts'
 
 const evidenceFolder = resolve(import.meta.dirname, '../.cache/soak')
@@ -17,7 +23,9 @@ const help = `Usage: npm run soak -- [OPTION...]
   --every          every point of a crash once, instead of points by chance
   --plan PLAN      this run only, as a violation printed it; again for more
   --parallel N     runs at once (default 4)
-  --only WHAT      "crash", which is the default, or "dns": hostile packets for the embedded DNS server
+  --only WHAT      "crash", which is the default; "managed": the same for certificates that a machine keeps for itself;
+                   or "dns": hostile packets for the embedded DNS server
+  --ca WHICH       with --only managed: "local", which is the default, or "pebble", which says how many it has issued
   --packets NUMBER with --only dns: so many straight into it, and as many by UDP (default 100000)
   --json           every run as a line of JSON on the standard output, and no table
 
@@ -26,6 +34,7 @@ Exit codes: 0 nothing was lost, doubled or left behind; 1 something was; 2 it wa
 
 type Wanted =
   | { only: 'crash'; options: CampaignOptions; json: boolean }
+  | { only: 'managed'; options: ManagedCampaignOptions }
   | { only: 'dns'; packets: number; seed: number }
 
 function readArguments(): Wanted | undefined {
@@ -36,6 +45,7 @@ function readArguments(): Wanted | undefined {
       parallel: { type: 'string', default: '4' },
       plan: { type: 'string', multiple: true },
       only: { type: 'string', default: 'crash' },
+      ca: { type: 'string', default: 'local' },
       packets: { type: 'string', default: '100000' },
       every: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
@@ -48,19 +58,50 @@ function readArguments(): Wanted | undefined {
     return Number(values[name])
   }
   if (values.only === 'dns') return { only: 'dns', packets: numberOf('packets'), seed: numberOf('seed') }
-  if (values.only !== 'crash') throw new Error(`--only ${values.only} is neither crash nor dns`)
   const byChance = { runs: numberOf('runs'), seed: numberOf('seed') }
+  if (values.only === 'managed') {
+    const plans = values.plan?.map(parseManagedPlan) ?? (values.every ? 'every point' : byChance)
+    const { ca } = values
+    if (ca !== 'local' && ca !== 'pebble') throw new Error(`--ca ${ca} is neither local nor pebble`)
+    return { only: 'managed', options: { plans, ca, parallel: Math.max(1, numberOf('parallel')) } }
+  }
+  if (values.only !== 'crash') throw new Error(`--only ${values.only} is neither crash nor managed nor dns`)
   const plans = values.plan?.map(parsePlan) ?? (values.every ? 'every point' : byChance)
   return { only: 'crash', options: { plans, parallel: Math.max(1, numberOf('parallel')) }, json: values.json }
 }
 
 /** What is needed to understand it lies in a file. */
-function tellViolations({ violations, evidence }: RunResult, plan: string, run: number): void {
+function tellViolations(
+  { violations, evidence }: Pick<RunResult, 'violations' | 'evidence'>,
+  plan: string,
+  run: number,
+  only = '',
+): void {
   mkdirSync(evidenceFolder, { recursive: true })
   const file = join(evidenceFolder, `${run}.log`)
   writeFileSync(file, `${plan}\n${violations.join('\n')}\n${evidence}\n`)
   for (const violation of violations) process.stderr.write(`VIOLATION ${violation}\n`)
-  process.stderr.write(`  again: npm run soak -- --plan '${plan}'\n  what the servers say: ${file}\n`)
+  process.stderr.write(`  again: npm run soak -- ${only}--plan '${plan}'\n  what the servers say: ${file}\n`)
+}
+
+async function soakManaged(options: ManagedCampaignOptions): Promise<number> {
+  let [bad, reads] = [0, 0]
+  const only = `--only managed --ca ${options.ca} `
+  const results = await runManagedCampaign({
+    ...options,
+    onResult(result, done, total) {
+      bad += result.violations.length
+      reads += result.reads
+      if (result.violations.length > 0) tellViolations(result, formatManagedPlan(result.plan), done, only)
+      if (done % 10 === 0 || done === total) process.stderr.write(`${done} of ${total} runs, ${bad} violations\n`)
+    },
+  })
+  const kills = results.flatMap(({ plan }) => plan.kills).length
+  const places = new Set(results.flatMap(({ deaths }) => deaths))
+  process.stdout.write(
+    `${results.length} runs, ${kills} processes to be killed, at ${places.size} different places and by the clock; ${reads} looks at the directory meanwhile; ${bad} violations\n`,
+  )
+  return bad === 0 ? 0 : 1
 }
 
 async function main(): Promise<number> {
@@ -81,6 +122,7 @@ async function main(): Promise<number> {
     process.stderr.write(`seed ${wanted.seed}\n`)
     return found.length === 0 ? 0 : 1
   }
+  if (wanted.only === 'managed') return await soakManaged(wanted.options)
   const { options, json } = wanted
   const startedAtMs = performance.now()
   let bad = 0

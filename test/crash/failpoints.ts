@@ -94,7 +94,9 @@ wrap(DatabaseSync.prototype, 'exec', (call, args) => aroundSql(String(args[0]), 
 /** The temporary file of src/durable-file.ts by the name that it will have. */
 function fileOf(path: unknown): string {
   const name = basename(String(path))
-  return /^\.(.+)\.\d+\.\d+\.tmp$/.exec(name)?.[1] ?? name
+  // Folders of src/managed/placement.ts, named for a moment, and its links, named for a process.
+  if (/^\d{13}-[0-9a-f]+$/.test(name)) return 'version'
+  return /^\.(.+)\.\d+\.\d+\.tmp$/.exec(name)?.[1] ?? /^(.+)\.\d+\.tmp$/.exec(name)?.[1] ?? name
 }
 
 async function aroundFile(what: string, path: unknown, act: () => unknown): Promise<unknown> {
@@ -105,8 +107,10 @@ async function aroundFile(what: string, path: unknown, act: () => unknown): Prom
   return result
 }
 
-for (const name of ['rename', 'link', 'unlink', 'rm'])
-  wrap(fs, name, (call, args) => aroundFile(name, name === 'rename' ? args[1] : args[0], () => call(...args)))
+for (const name of ['rename', 'link', 'symlink', 'unlink', 'rm'])
+  wrap(fs, name, (call, args) =>
+    aroundFile(name, name === 'rename' || name === 'symlink' ? args[1] : args[0], () => call(...args)),
+  )
 
 wrap(fs, 'open', async (call, args) => {
   const [path, flags] = args
