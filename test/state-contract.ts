@@ -797,4 +797,67 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
       ],
     )
   })
+
+  test(`${database}: who picked up what is written down once, and looked at by one server at a time`, async () => {
+    await using world = await makeWorld()
+    const [one, two] = [(await world.open()).deployments, (await world.open()).deployments]
+    const subject = { block: 'web', names: ['a.example', 'b.example'] }
+    const end = { notBeforeMs: nowMs, notAfterMs: nowMs + 1000 }
+    const pickUp = { ...subject, ...end, client: '192.0.2.7', serial: '0A', atMs: nowMs }
+    await one.notePickUp(pickUp, nowMs + 5)
+    await two.notePickUp({ ...pickUp, atMs: nowMs + 1 }, nowMs + 6)
+    await one.notePickUp({ ...pickUp, client: '192.0.2.8' }, undefined)
+    const turned = { block: 'web', names: ['b.example', 'a.example'] }
+    assert.deepEqual((await two.pickUpsOf(turned)).map(({ client, atMs }) => [client, atMs]).sort(), [
+      ['192.0.2.7', nowMs],
+      ['192.0.2.8', nowMs],
+    ])
+    assert.deepEqual(await one.takeDue(nowMs + 4, nowMs + 50, 9), [])
+    const taken = (
+      await Promise.all([one.takeDue(nowMs + 5, nowMs + 50, 9), two.takeDue(nowMs + 5, nowMs + 50, 9)])
+    ).flat()
+    assert.deepEqual(taken, [{ ...pickUp, failures: 0 }])
+    await one.lookAgain(pickUp, nowMs + 20, 1)
+    assert.deepEqual(
+      (await two.takeDue(nowMs + 20, nowMs + 60, 9)).map(({ failures }) => failures),
+      [1],
+    )
+    // A newer one takes its place, also when it is being looked at.
+    await two.notePickUp({ ...pickUp, serial: '0B', notBeforeMs: nowMs + 1, notAfterMs: nowMs + 2000 }, nowMs + 30)
+    await one.lookAgain(pickUp, nowMs + 25, 2)
+    assert.deepEqual(
+      (await one.takeDue(nowMs + 90, nowMs + 100, 9)).map(({ serial }) => serial),
+      ['0B'],
+    )
+    // Somebody writes `probe` later.
+    await one.wakePickUps(new Set(['web', 'other']), nowMs)
+    assert.equal((await one.takeDue(nowMs + 200, nowMs + 300, 9)).length, 3)
+    await one.removeOld(nowMs + 1001 + 30 * 24 * 3_600_000)
+    assert.deepEqual(
+      (await two.pickUpsOf(subject)).map(({ serial }) => serial),
+      ['0B'],
+    )
+  })
+
+  test(`${database}: what was seen last at a place`, async () => {
+    await using world = await makeWorld()
+    const [one, two] = [(await world.open()).deployments, (await world.open()).deployments]
+    const subject = { block: 'web', names: ['a.example'] }
+    const seen = {
+      ...{ place: 'a.example:443', serial: '0A', verdict: 'newest', servedSerial: '0A', servedUntilMs: nowMs + 9 },
+      ...{ sinceMs: nowMs, seenAtMs: nowMs, failures: 0, told: false },
+    }
+    await one.saveSighting(subject, seen)
+    const { servedSerial: _, servedUntilMs: __, ...unseen } = seen
+    const later = { ...unseen, verdict: 'unreachable', reason: 'gone', failures: 2, told: true, seenAtMs: nowMs + 1 }
+    await two.saveSighting(subject, later)
+    await two.saveSighting({ ...subject, block: 'mail' }, seen)
+    assert.deepEqual(await one.findSighting(subject, seen.place), later)
+    assert.deepEqual(await one.findSighting(subject, 'b.example:443'), undefined)
+    assert.deepEqual([...(await one.allSightings()).values()].flat().length, 2)
+    await one.keepSightingsOf(new Set(['web']))
+    assert.deepEqual(await one.sightingsOf({ ...subject, block: 'mail' }), [])
+    await one.removeOld(nowMs + 100 * 24 * 3_600_000)
+    assert.deepEqual(await one.sightingsOf(subject), [])
+  })
 }
