@@ -38,6 +38,17 @@ export function createDeploymentWork(parts: DeploymentWorkParts): DeploymentWork
   const { deployments, register } = state
   const boxLeaves = new Map<string, { readonly chainPem: string; readonly leaf: Certificate }>()
 
+  const remembered = new WeakMap<Runtime, { boxes: number; probes: ReturnType<typeof probesIn> }>()
+  function probesOf(of: Runtime): ReturnType<typeof probesIn> {
+    let known = remembered.get(of)
+    // Hosts register boxes meanwhile.
+    if (known?.boxes !== of.boxBlocks.size) {
+      known = { boxes: of.boxBlocks.size, probes: probesIn(of) }
+      remembered.set(of, known)
+    }
+    return known.probes
+  }
+
   async function installed(): Promise<Installed[]> {
     const list: Installed[] = []
     for (const one of managed()) {
@@ -57,8 +68,8 @@ export function createDeploymentWork(parts: DeploymentWorkParts): DeploymentWork
     deployments,
     prober: createProber({ signal: context.signal }),
     context,
-    targetsOf: (block) => probesByBlock(runtime()).get(block) ?? [],
-    probedBlocks: () => new Set(probesByBlock(runtime()).keys()),
+    targetsOf: (block) => probesOf(runtime()).get(block) ?? [],
+    probedBlocks: () => new Set(probesOf(runtime()).keys()),
     installed,
     tell,
     async expectedOf({ block, names }, serial, notBeforeMs) {
@@ -72,7 +83,7 @@ export function createDeploymentWork(parts: DeploymentWorkParts): DeploymentWork
     ...context,
     deployments,
     later,
-    isProbed: (block) => probesByBlock(runtime()).has(block),
+    isProbed: (block) => probesOf(runtime()).has(block),
   })
   return {
     watch,
@@ -92,26 +103,23 @@ export function createDeploymentWork(parts: DeploymentWorkParts): DeploymentWork
   }
 }
 
-const probesOf = new WeakMap<Runtime, ReadonlyMap<string, readonly ProbeTarget[]>>()
-
-/** Where it is looked, by block: what hosts pick up, and what is installed here. */
-function probesByBlock(runtime: Runtime): ReadonlyMap<string, readonly ProbeTarget[]> {
-  let found = probesOf.get(runtime)
-  if (found === undefined) {
-    found = new Map(
-      configuredProbes(runtime.config).flatMap(([block, targets]) => (targets.length === 0 ? [] : [[block, targets]])),
-    )
-    probesOf.set(runtime, found)
-  }
-  return found
-}
-
-/** Of every block that names a place, or says `no`. */
-export function configuredProbes({ blocks, certificates }: Runtime['config']): [string, readonly ProbeTarget[]][] {
-  return [
+/** Where it is looked, by block, as far as the configuration says so; an empty list: nowhere. */
+export function configuredProbes({ blocks, certificates }: Runtime['config']): Map<string, readonly ProbeTarget[]> {
+  const all = [
     ...blocks.map(({ name, values }) => ({ name, probe: values.probe })),
     ...certificates.map(({ name, values }) => ({ name: certificateBlockName(name), probe: values.probe })),
-  ].flatMap(({ name, probe }): [string, readonly ProbeTarget[]][] => (probe.length === 0 ? [] : [[name, meant(probe)]]))
+  ]
+  return new Map(all.filter(({ probe }) => probe.length > 0).map(({ name, probe }) => [name, meant(probe)]))
+}
+
+/** A box that says nothing itself is looked at where its auth block says. */
+function probesIn(runtime: Pick<Runtime, 'config' | 'boxBlocks'>): Map<string, readonly ProbeTarget[]> {
+  const probes = configuredProbes(runtime.config)
+  for (const [box, auth] of runtime.boxBlocks) {
+    const [block, targets] = [certificateBlockName(box), probes.get(auth)]
+    if (targets !== undefined && !probes.has(block)) probes.set(block, targets)
+  }
+  return new Map([...probes].filter(([, targets]) => targets.length > 0))
 }
 
 function meant(probe: readonly (ProbeTarget | 'no')[]): ProbeTarget[] {

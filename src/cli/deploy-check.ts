@@ -71,7 +71,7 @@ function describe(checked: Checked, nowMs: number): string {
     case 'older':
       return `${where}: serves an older one, ${which}${describePickUps(checked, nowMs)}`
     case 'other':
-      return `${where}: serves something else: ${reason}${describePickUps(checked, nowMs)}`
+      return `${where}: serves something else: ${reason}`
     case 'unreachable':
       return `${where}: does not answer: ${reason}`
     case 'none':
@@ -83,9 +83,11 @@ function describe(checked: Checked, nowMs: number): string {
 }
 
 /** Who has the newest, and does not serve it. */
-function describePickUps({ pickUps, serial, isInstalledHere }: Checked, nowMs: number): string {
+function describePickUps({ pickUps, serial, address, isInstalledHere }: Checked, nowMs: number): string {
   if (isInstalledHere) return ''
-  const having = pickUps.filter((pickUp) => pickUp.serial === serial)
+  // Where the host that is looked at is known, what others have is beside the point.
+  const own = pickUps.filter(({ client }) => client === address)
+  const having = (own.length > 0 ? own : pickUps).filter((pickUp) => pickUp.serial === serial)
   if (having.length === 0) return '; the newest was not picked up yet'
   const shown = having
     .slice(0, 3)

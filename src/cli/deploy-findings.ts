@@ -38,14 +38,15 @@ const everyName: ProbeTarget = { scheme: 'tls', port: 443, at: 'names', serverNa
 /** Connects wherever the chosen certificates ought to be served. @throws Error when one that is named does not exist */
 export async function checkDeployments(desk: Desk, words: readonly string[], wish: Wish): Promise<Checked[]> {
   const prober = createProber({ signal: desk.context.signal })
-  const probes = new Map(configuredProbes(desk.config))
+  const probes = configuredProbes(desk.config)
+  const authOf = await authBlocks(desk)
   const { entries, missing } = await choose(desk, words)
   const waiting = [...entries.entries()]
   const checked: Checked[][] = []
   const work = async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const [index, entry] = next
-      const configured = probes.get(entry.block)
+      const configured = probes.get(entry.block) ?? probes.get(authOf.get(entry.block) ?? '')
       const targets = wish.at.length > 0 ? wish.at : configured
       // `probe = no` is meant for everybody who does not ask for it by name.
       if (targets?.length === 0 && words.length === 0) continue
@@ -54,6 +55,15 @@ export async function checkDeployments(desk: Desk, words: readonly string[], wis
   }
   await Promise.all(Array.from({ length: maxAtOnce }, work))
   return [...checked.flat(), ...missing]
+}
+
+/** Of certificates that hosts fetch as boxes: the block whose callers do, by the certificate's own. */
+async function authBlocks({ config, state }: Desk): Promise<Map<string, string>> {
+  const registered = (await state.boxRegistrations.list()).map(({ name, block }) => [name, block] as const)
+  const written = config.certificates.flatMap(({ name, values: { auth } }) =>
+    auth === undefined ? [] : [[name, auth] as const],
+  )
+  return new Map([...registered, ...written].map(([name, auth]) => [certificateBlockName(name), auth]))
 }
 
 async function choose(desk: Desk, words: readonly string[]): Promise<{ entries: StoredEntry[]; missing: Checked[] }> {
