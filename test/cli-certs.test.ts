@@ -82,7 +82,7 @@ test('certs list and show: what was issued, by id, serial and name', async (t) =
   assert.deepEqual(await list(acmems, '--expiring', '1'), [])
 
   const table = await runCommand(['certs', 'list', acmems.configFile])
-  assert.match(table.out, /^ID +NAMES +BLOCK +ISSUER +SERIAL +NOT AFTER +NEXT RENEWAL +WHY +STATE\n/)
+  assert.match(table.out, /^ID +NAMES +BLOCK +ISSUER +SERIAL +NOT AFTER +NEXT RENEWAL +WHY +SERVED +STATE\n/)
   assert.match(table.out, new RegExp(`^${www.id.slice(0, 12)}  www\\.example\\.test.* lab +default .* in use$`, 'm'))
 
   for (const what of [
@@ -246,7 +246,7 @@ test("certs renew: the CA's refusal is told, with and without a server, and the 
     const shown = await show(acmems, serial)
     assert.equal(shown.state, 'failing')
     assert.match(shown.lastError ?? '', /refused/)
-    assert.match((await runCommand(['certs', 'list', configFile])).out, /again after a failure +failing: .*refused/)
+    assert.match((await runCommand(['certs', 'list', configFile])).out, /again after a failure +- +failing: .*refused/)
     assert.equal(await ask(acmems, csr), serial)
   }
   const alone = await runCommand(['certs', 'renew', serial, configFile])

@@ -187,6 +187,7 @@ test('every command has help with examples', () => {
     'dns-records',
     'doctor',
     'enroll',
+    'deploy-check',
   ]) {
     const { stdout, status } = spawnSync(join(checkout, 'acmems'), [command, '--help'], { encoding: 'utf8' })
     assert.equal(status, 0)
