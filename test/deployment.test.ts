@@ -1,6 +1,6 @@
 // Whether what was issued is served: a managed certificate behind real nginx, hosts that pick up, what is told of it.
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -83,4 +83,34 @@ test('nginx that never reads its certificate anew: told, audited, listed; and to
   const recovered = await until('being told', () => audit('certificate.served'))
   assert.equal(recovered.facts.serial, entry?.serial)
   assert.ok(acmems.logLines().some(({ msg }) => msg === 'a certificate is served again'))
+})
+
+test('acmems renew looks once: nothing answers, then nginx does; places that cannot be meant are refused', async (t) => {
+  if (!requirePeer(t, 'nginx') || !requirePeer(t, 'openssl')) return
+  using folder = makeTempFolder('deployment')
+  const web = join(folder.path, 'web')
+  const port = await freePort()
+  const config = join(folder.path, 'acmems.ini')
+  const text = `[state]\nurl = sqlite:${join(folder.path, 'state', 'state.db')}\n${local}[certificate "web"]
+domain = www.example.org\ndirectory = ${web}\nprobe = 127.0.0.1:${port}\n`
+  writeFileSync(config, text)
+  const alone = await runCommand(['renew', config])
+  assert.equal(alone.code, 1)
+  assert.match(alone.out, /^web: installed /)
+  assert.equal(alone.err, `web: not served at www.example.org@127.0.0.1:${port}: connection refused\n`)
+  await using _ = await startNginx(
+    `server { listen 127.0.0.1:${port} ssl; ssl_certificate ${web}/fullchain.pem; ssl_certificate_key ${web}/privkey.pem; }`,
+    { httpPort: port },
+  )
+  assert.deepEqual(await runCommand(['renew', config]), { code: 0, out: '', err: '' })
+  const kinds = (await runJson<AuditLine[]>(['audit', config])).map(({ kind }) => kind)
+  assert.deepEqual(kinds.filter((kind) => /served/.test(kind)).sort(), ['certificate.not-served', 'certificate.served'])
+
+  writeFileSync(config, text.replace('probe = 127.0.0.1', 'probe = caller'))
+  const refused = await runCommand(['check-config', config])
+  assert.match(refused.out + refused.err, /\[certificate "web"\] has probe = caller without a recipient/)
+  const block = '[auth "a"]\nip = 127.0.0.1\ndomain = a.example\nstorage = none\nprobe = caller:443\n'
+  writeFileSync(config, `${local}[storage "none"]\ntype = none\n${block}`)
+  const warned = await runCommand(['check-config', config])
+  assert.deepEqual([warned.code, /who picked up is not remembered/.test(warned.out + warned.err)], [0, true])
 })

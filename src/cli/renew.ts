@@ -78,9 +78,12 @@ async function renew(words: string[], flags: Flags): Promise<void> {
   const done: Done[] = []
   for (const one of chosen) done.push({ name: one.section.name, look: await lookPatiently(one) })
   const hookFailures = await upkeep.runHooks({ now: true })
+  const { lookWhetherServed } = await import('./served-here.ts')
+  const changed = new Set(done.flatMap(({ name, look }) => ('serial' in look ? [name] : [])))
+  const notServed = await lookWhetherServed(desk, runtime, chosen, changed, (event) => events.push(event))
   await state.audit.add(events.map(auditEventOf))
   for (const event of events) await runtime.notify(event)
-  report(done, hookFailures, flags.json)
+  report(done, hookFailures, flags.json, notServed)
 
   async function plan(one: Managed): Promise<Done['look']> {
     try {
@@ -181,11 +184,16 @@ function jsonOf({ outcome, ...facts }: Done['look']): Record<string, unknown> {
   return { outcome, ...Object.fromEntries(told) }
 }
 
-function report(done: readonly Done[], hookFailures: readonly string[], json: boolean): void {
+function report(
+  done: readonly Done[],
+  hookFailures: readonly string[],
+  json: boolean,
+  notServed: readonly string[] = [],
+): void {
   const failed = done.filter(({ look }) => ['failed', 'waiting', 'busy'].includes(look.outcome))
-  if (failed.length > 0 || hookFailures.length > 0) process.exitCode = 1
+  if (failed.length > 0 || hookFailures.length > 0 || notServed.length > 0) process.exitCode = 1
   if (json) {
-    printJson({ certificates: done.map(({ name, look }) => ({ name, ...jsonOf(look) })), hookFailures })
+    printJson({ certificates: done.map(({ name, look }) => ({ name, ...jsonOf(look) })), hookFailures, notServed })
     return
   }
   for (const { name, look } of done) {
@@ -215,5 +223,6 @@ function report(done: readonly Done[], hookFailures: readonly string[], json: bo
         look satisfies never
     }
   }
+  for (const sentence of notServed) process.stderr.write(`${sentence}\n`)
   for (const reason of hookFailures) process.stderr.write(`hook: ${reason}\n`)
 }

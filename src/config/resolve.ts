@@ -127,6 +127,12 @@ export function resolveConfig(
         ? defaultStorage
         : find(storages, 'storage', values.storage, originOf(section, 'storage'))
     const storageType = storages.get(storage)?.plugin.name ?? 'none'
+    if (values.probe.some((target) => target !== 'no') && storageType === 'none')
+      reader.findings.push({
+        severity: 'warning',
+        origin: originOf(section, 'probe'),
+        message: `[${sectionKey(section)}] has probe, but its storage keeps nothing: who picked up is not remembered, so it is looked at for sealed boxes only`,
+      })
     if (!values.metadata && storageType !== 'none')
       complain(
         originOf(section, 'metadata'),

@@ -213,7 +213,8 @@ export function createSignDoor(parts: SignParts): RequestListener {
       const { chain, source } = await parts.issuance.issue({ grant, postedBytes, means })
       const { serial, notAfterMs } = chain.leaf
       // Where nothing is kept, who came is not, either.
-      if (means.storage.keepsNothing !== true) parts.pickedUp?.(grant.block, common.remoteAddress, chain.leaf)
+      if (means.storage.keepsNothing !== true && grant.unrecorded !== true)
+        parts.pickedUp?.(grant.block, common.remoteAddress, chain.leaf)
       if (source === 'issued')
         tell({ kind: 'certificate.issued', atMs: parts.clock.nowMs(), ...common, serial, notAfterMs }, visit)
       return { status: 200, text: chain.pemBytes, log: { names, block: grant.block, outcome: source, serial } }
