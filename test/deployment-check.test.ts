@@ -142,3 +142,40 @@ server { listen 127.0.0.6:${tls} ssl; ${ssl('old-web')} }`,
   const shown = await runCommand(['certs', 'show', 'mail.example.org', acmems.configFile])
   assert.match(shown.out, /^picked up +\d{4}-.* by 127\.0\.0\.1, serial [0-9A-F]+$/m)
 })
+
+test('who fetches a sealed box is remembered, and it is looked at where its auth block says', async (t) => {
+  if (!requirePeer(t, 'openssl')) return
+  using folder = makeTempFolder('deploy-box')
+  const recipient = join(folder.path, 'printer.pub')
+  execFileSync('openssl', ['genrsa', '-out', `${recipient}.key`, '2048'], { stdio: 'pipe' })
+  execFileSync('openssl', ['rsa', '-in', `${recipient}.key`, '-pubout', '-out', recipient], { stdio: 'pipe' })
+  const port = await freePort()
+  await using acmems = await startAcmems(
+    `[account]\ntype = local\n[auth "printers"]\nip = 127.0.0.0/8\ndomain = other.example.org\nprobe = caller:${port}
+[auth "quiet"]\nip = 127.0.0.0/8\ndomain = quiet.example.org\nstorage = none\nmetadata = no
+[storage "none"]\ntype = none
+[certificate "printer"]\ndomain = printer.example.org\nrecipient = ${recipient}\nauth = printers
+[certificate "quiet"]\ndomain = quiet.example.org\nrecipient = ${recipient}\nauth = quiet\n`,
+    { folder: folder.path },
+  )
+  const fetchBox = (name: string, method: string) =>
+    fetch(`http://127.0.0.1:${acmems.mgmtPort}/box/${name}`, { method }).then(({ status }) => status)
+  for (const name of ['printer', 'quiet'])
+    for (let i = 0; i < 200 && (await fetchBox(name, 'HEAD')) !== 200; i++) await sleep(50)
+  type Shown = { pickUps: { client: string; at: string }[]; served: unknown[] }
+  const show = (name: string) => runJson<Shown>(['certs', 'show', name, acmems.configFile])
+  assert.deepEqual((await show('printer.example.org')).pickUps, [], 'HEAD fetches nothing')
+  for (const name of ['printer', 'printer', 'quiet']) assert.equal(await fetchBox(name, 'GET'), 200)
+  await sleep(500)
+  const { pickUps } = await show('printer.example.org')
+  assert.deepEqual(
+    pickUps.map(({ client }) => client),
+    ['127.0.0.1'],
+  )
+  assert.deepEqual((await show('quiet.example.org')).pickUps, [], 'metadata = no')
+  const checked = await runCommand(['deploy-check', 'printer', acmems.configFile])
+  assert.equal(
+    checked.out,
+    `printer.example.org at printer.example.org@127.0.0.1:${port}: does not answer: connection refused\n`,
+  )
+})
