@@ -196,6 +196,11 @@ export function storedDeployments(quick: Kysely<Schema>): Deployments {
         .deleteFrom('sightings')
         .where('seen_at_ms', '<', nowMs - sightingsKeptMs)
         .execute()
+      const { n } = await quick
+        .selectFrom('pick_ups')
+        .select((eb) => eb.fn.countAll().as('n'))
+        .executeTakeFirstOrThrow()
+      if (Number(n) <= maxPickUps) return
       const last = await quick
         .selectFrom('pick_ups')
         .select('picked_up_at_ms')
