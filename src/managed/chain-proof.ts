@@ -34,8 +34,12 @@ export function proveChain(chain: Chain, { need, nowMs, rootsPem, formerNotBefor
     if (Date.parse(x509.validTo) <= nowMs) throw new ChainError(`${oneLineOf(x509.subject)} in the chain has expired`)
   }
   if (rootsPem !== undefined) requireRoot(chain, rootsPem, nowMs)
-  if (formerNotBeforeMs !== undefined && leaf.notBeforeMs < formerNotBeforeMs - backdatingMs)
-    throw new ChainError('the certificate is older than the one that is installed')
+  if (isOlder(chain, formerNotBeforeMs)) throw new ChainError('the certificate is older than the one that is installed')
+}
+
+/** @param formerNotBeforeMs when what is installed begins to be good; undefined: nobody knows */
+export function isOlder({ leaf }: Chain, formerNotBeforeMs: number | undefined): boolean {
+  return formerNotBeforeMs !== undefined && leaf.notBeforeMs < formerNotBeforeMs - backdatingMs
 }
 
 function requireRoot({ leaf, issuers }: Chain, rootsPem: string, nowMs: number): void {

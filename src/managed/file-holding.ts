@@ -11,7 +11,14 @@ import { formatPem } from '../x509/pem.ts'
 import { generatePrivateKey, keyTypeOf, parsePrivateKey, privateKeyPem } from '../x509/private-key.ts'
 import { proveChain } from './chain-proof.ts'
 import type { HeldRequest, Holding } from './holding.ts'
-import { type CertificateMemory, type InstalledFile, type MadeRequest, readMemory, writeMemory } from './memory.ts'
+import {
+  type CertificateMemory,
+  type InstalledCertificate,
+  type InstalledFile,
+  type MadeRequest,
+  readMemory,
+  writeMemory,
+} from './memory.ts'
 import { type MakePkcs12, type OutputFile, outputFiles, outputPaths, sha256Of } from './output-files.ts'
 import { findOwner } from './owner.ts'
 import { type Placed, placeFiles, removeLeftPlaces, TornError } from './placement.ts'
@@ -119,8 +126,12 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
 
   /** Another CA may date its certificates back as it likes. */
   function formerBeginning({ current }: CertificateMemory): { formerNotBeforeMs?: number } {
-    if (current?.notBeforeMs === undefined || current.wish.issuer !== wish.issuer) return {}
-    return { formerNotBeforeMs: current.notBeforeMs }
+    const { notBeforeMs } = current === undefined ? {} : beginningOf(current)
+    return notBeforeMs === undefined ? {} : { formerNotBeforeMs: notBeforeMs }
+  }
+
+  function beginningOf({ notBeforeMs, wish: { issuer } }: InstalledCertificate): { notBeforeMs?: number } {
+    return notBeforeMs === undefined || issuer !== wish.issuer ? {} : { notBeforeMs }
   }
 
   async function place(files: readonly OutputFile[], chain: Chain): Promise<Placed> {
@@ -177,7 +188,8 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     },
     async current() {
       const { current } = await readMemory(folder)
-      return current === undefined ? undefined : { ...held(current), serial: current.serial }
+      if (current === undefined) return undefined
+      return { ...held(current), serial: current.serial, ...beginningOf(current) }
     },
     begin,
     async discard() {

@@ -19,7 +19,7 @@ export interface Holding {
   /** What was asked for and is not in place. */
   next(): Promise<HeldRequest | undefined>
   /** What is in place. */
-  current(): Promise<(HeldRequest & { readonly serial: string }) | undefined>
+  current(): Promise<(HeldRequest & { readonly serial: string; readonly notBeforeMs?: number }) | undefined>
   /** Makes a key where one is needed, and the next request with it. Durable when resolved. */
   begin(): Promise<HeldRequest>
   /** Forgets the next request. */

@@ -3,9 +3,9 @@ import type { PluginContext } from '../plugin-api.ts'
 import type { Chain } from '../x509/chain.ts'
 import { lockFolder } from './folder-lock.ts'
 import { hookFacts, runCommand } from './hooks.ts'
+import type { Managed } from './managed.ts'
 import { readMemory, writeMemory } from './memory.ts'
 import { pauseAfter } from './pause.ts'
-import type { Managed } from './upkeep.ts'
 
 export type HookRunParts = {
   readonly context: PluginContext

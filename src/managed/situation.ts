@@ -1,4 +1,5 @@
 import type { Kept } from '../issuance/kept.ts'
+import { isOlder } from './chain-proof.ts'
 import type { Damage, HeldRequest, Holding } from './holding.ts'
 
 /** How it stands with a managed certificate. */
@@ -25,7 +26,9 @@ export async function assessSituation(holding: Holding, { force, findKept }: Ass
   if (current === undefined)
     return { next, current, kept: undefined, why: 'there is none yet', damage: await holding.findDamage() }
   const kept = await findKept(current)
-  const isNewer = kept !== undefined && kept.chain.leaf.serial !== current.serial
+  const isAnother = kept !== undefined && kept.chain.leaf.serial !== current.serial
+  const isTooOld = isAnother && isOlder(kept.chain, current.notBeforeMs)
+  const isNewer = isAnother && !isTooOld
   const damage = isNewer
     ? { reason: 'a newer certificate was issued for its key', keyIsLost: false }
     : await holding.findDamage()
@@ -36,6 +39,7 @@ export async function assessSituation(holding: Holding, { force, findKept }: Ass
     if (changes.length > 0) return `${changes.join(' and ')} changed`
     if (kept === undefined) return 'it was revoked, or is over'
     if (damage?.keyIsLost === true) return `its key is lost: ${damage.reason}`
+    if (isTooOld && damage !== undefined) return `${damage.reason}, and only an older certificate is kept`
     if (force) return 'it was asked for'
     return next === undefined ? undefined : 'it is due'
   }

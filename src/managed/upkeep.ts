@@ -1,29 +1,21 @@
 import { asProblemError, ProblemError } from '../acme/problem.ts'
-import type { CertificateSection } from '../config/config.ts'
-import type { Issuance } from '../issuance/issue.ts'
+import type { CertificateRecord, Issuance } from '../issuance/issue.ts'
 import type { IssueRequest, Kept } from '../issuance/kept.ts'
 import type { RegisterEntry } from '../issuance/records.ts'
 import type { StoredRequest } from '../issuance/renewals.ts'
 import type { IssuanceEvent, PluginContext } from '../plugin-api.ts'
 import { createTurns } from '../turns.ts'
-import type { Chain } from '../x509/chain.ts'
+import { type Chain, ChainError } from '../x509/chain.ts'
 import { KeyLostError } from './file-holding.ts'
 import { lockFolder } from './folder-lock.ts'
-import type { HeldRequest, Holding } from './holding.ts'
+import type { HeldRequest } from './holding.ts'
 import { runDueHooks } from './hook-runs.ts'
+import type { Look, Managed } from './managed.ts'
 import { readMemory, setAsideDamaged, type Trouble, writeMemory } from './memory.ts'
 import { pauseAfter } from './pause.ts'
 import { assessSituation, type Situation } from './situation.ts'
 
-/** A `[certificate]` that is kept up. */
-export type Managed = {
-  readonly section: CertificateSection
-  /** Of its implicit auth block. */
-  readonly block: string
-  readonly holding: Holding
-  /** What we remember of it is here. */
-  readonly folder: string
-}
+export type { Look, Managed } from './managed.ts'
 
 export type UpkeepParts = {
   readonly issuance: Issuance
@@ -36,15 +28,6 @@ export type UpkeepParts = {
   /** Told what is being done, for whoever watches. */
   progress?(name: string, text: string): void
 }
-
-export type Look =
-  | { readonly outcome: 'in order' }
-  | { readonly outcome: 'installed' | 'repaired'; readonly why: string; readonly serial: string }
-  /** It failed before, and is tried again then. */
-  | { readonly outcome: 'waiting'; readonly untilMs: number; readonly reason: string }
-  | { readonly outcome: 'failed'; readonly reason: string; readonly retryAtMs?: number }
-  /** Another process is at it. */
-  | { readonly outcome: 'busy' }
 
 export interface Upkeep {
   /** Does what is to be done for it now. Never rejects. */
@@ -130,7 +113,12 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     const { trouble, placing, ...rest } = await readMemory(folder)
     const isPatient = trouble !== undefined && !force && !isFresh && placing !== true
     const waiting = isPatient && trouble.retryAtMs > clock.nowMs() ? trouble : undefined
-    const repaired = await repair(managed, situation, { waiting, step })
+    const repaired = await repair(managed, situation, { waiting, step }).catch((error: unknown) => {
+      // What replaces it anyhow may do better.
+      if (situation.why === undefined) throw error
+      step.at = 'ordering'
+      return undefined
+    })
     if (situation.why === undefined) {
       if (repaired === undefined && trouble !== undefined) await writeMemory(folder, rest)
       return repaired ?? { outcome: 'in order' }
@@ -177,12 +165,22 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     next ??= await holding.begin()
     progress(managed, `asking for a certificate, because ${why}`)
     const request = requestFor(managed, next)
-    const { chain, source } = await obtain(request, situation, force)
-    if (source === 'issued') parts.tell({ kind: 'certificate.issued', ...factsOf(managed, chain) })
-    step.at = 'installing'
-    progress(managed, 'installing it')
-    await holding.install(chain, 'next')
-    return installed(managed, chain, 'installed', why)
+    const found = await obtain(request, situation, force)
+    const install = async ({ chain, source }: CertificateRecord) => {
+      if (source === 'issued') parts.tell({ kind: 'certificate.issued', ...factsOf(managed, chain) })
+      step.at = 'installing'
+      progress(managed, 'installing it')
+      await holding.install(chain, 'next')
+      return installed(managed, chain, 'installed', why)
+    }
+    try {
+      return await install(found)
+    } catch (error) {
+      // What came for it before is no good, and somebody wants another one nevertheless.
+      if (!force || found.source === 'issued' || !(error instanceof ChainError)) throw error
+      step.at = 'ordering'
+      return await install(await issuance.renew(request, found.chain.leaf.serial, false))
+    }
   }
 
   async function obtain(request: IssueRequest, { kept, current }: Situation, force: boolean) {
