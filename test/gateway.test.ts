@@ -1,15 +1,20 @@
 // `metadata = no`: after the answer, or the end of what was in flight, nothing is left of a request in any file.
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
+import pg from 'pg'
+import { loadConfig } from '../src/config/load.ts'
+import { builtinPlugins } from '../src/plugins/builtin.ts'
 import { parseCsrPem } from '../src/x509/csr.ts'
 import { type Acmems, accountAndHttp01, startAcmems } from './acmems.ts'
 import { certificatesOf, makeCsr, postCsr } from './host.ts'
+import { makeTempFolder } from './peers/child.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
+import { startPostgres } from './peers/postgres.ts'
 
 /** Behind a proxy that says so, because 127.0.0.1 is everywhere. */
 const clientAddress = '198.51.100.77'
@@ -111,7 +116,7 @@ function query(acmems: Pick<Acmems, 'folder'>, sql: string): Record<string, unkn
   }
 }
 
-const _change = query
+const change = query
 
 test('a certificate is forwarded, and nothing about it is left; a failure leaves as little', async (t) => {
   if (!requirePeer(t, 'pebble')) return
@@ -214,4 +219,169 @@ test('a certificate is forwarded, and nothing about it is left; a failure leaves
     assert.equal(domains.length, 2)
     assert.ok(Number(alias?.full_at_ms) > Number(plain?.full_at_ms))
   })
+})
+
+/** Killed once the CA was told, while it looks. */
+async function killInFlight(acmems: Acmems, csr: string): Promise<void> {
+  const asked = postCsr(acmems.signUrl, csr, asClient).then(
+    () => assert.fail('it was answered'),
+    () => undefined,
+  )
+  await until('the answer is presented', () => query(acmems, 'SELECT token FROM answers').length === 1)
+  await until(
+    'the order is saved',
+    () => query(acmems, 'SELECT 1 FROM orders WHERE order_url IS NOT NULL').length === 1,
+  )
+  process.kill(acmems.pid, 'SIGKILL')
+  await asked
+  await until('it is dead', () => acmems.hasEnded())
+}
+
+test('killed in flight: the host goes on with its order when it asks again, and then nothing is left', async (t: TestContext) => {
+  if (!requirePeer(t, 'pebble')) return
+  await using pebble = await startPebble({ sleep: true, sleepTimeSeconds: 3, alwaysValid: true })
+  using folder = makeTempFolder('gateway')
+  const csr = makeCsr({ names: ['kitchen.secret.example'] })
+  await using killed = await startAcmems(config(pebble), { folder: folder.path })
+  await killInFlight(killed, csr)
+  const traces = tracesOf(csr)
+  // The need must be there to be gone on with: without it the search would prove nothing either.
+  const inFlight = findTraces(folder.path, traces)
+  assert.ok(
+    inFlight.some((found) => found.includes('state.db') && found.endsWith('name kitchen.secret.example')),
+    String(inFlight),
+  )
+
+  await using again = await startAcmems(config(pebble), { folder: folder.path })
+  // Nobody is there to be given a certificate: the order waits for its host.
+  await new Promise((resolve) => setTimeout(resolve, 7000))
+  assert.equal(pebble.issuedCount(), 0)
+  const reply = await postCsr(again.signUrl, csr, asClient)
+  assert.equal(reply.status, 200, reply.text)
+  assert.equal(pebble.issuedCount(), 1)
+  assert.equal(pebble.requests().get('POST /order-plz'), 1)
+  await assertClean(folder.path, tracesOf(csr, certificatesOf(reply.text)[0]?.serialNumber))
+  assert.deepEqual(query(again, 'SELECT * FROM answers'), [])
+})
+
+test('killed in flight, and the host does not come back: given up after hours, and then nothing is left', async (t: TestContext) => {
+  if (!requirePeer(t, 'pebble')) return
+  await using pebble = await startPebble({ sleep: true, sleepTimeSeconds: 3 })
+  using folder = makeTempFolder('gateway')
+  const csr = makeCsr({ names: ['cellar.secret.example'] })
+  await using killed = await startAcmems(config(pebble), { folder: folder.path })
+  await killInFlight(killed, csr)
+  const [row] = query(killed, 'SELECT resume_at_ms - began_at_ms AS patience FROM orders')
+  assert.equal(row?.patience, 2 * 3_600_000)
+  // The configuration may have changed by then: it was not to be recorded, and is not.
+  await using again = await startAcmems(config(pebble).replace('metadata = no\n', ''), { folder: folder.path })
+  assert.equal(query(again, 'SELECT need FROM orders').length, 1)
+  change(again, 'UPDATE orders SET resume_at_ms = 1')
+  await until('it is given up', () => query(again, 'SELECT need FROM orders').length === 0)
+  await assertClean(folder.path, tracesOf(csr))
+  assert.deepEqual(query(again, 'SELECT * FROM answers'), [])
+  assert.deepEqual(query(again, 'SELECT * FROM order_stories'), [])
+  const line = again.logLines().find(({ msg }) => msg === 'an order was abandoned')
+  assert.match(String(line?.names), /^hmac:/)
+})
+
+test('a CA that is away: what is noted of it says nothing of who asked; stopped, the server leaves one clean file', async (t: TestContext) => {
+  if (!requirePeer(t, 'pebble')) return
+  await using pebble = await startPebble()
+  using folder = makeTempFolder('gateway')
+  const csr = makeCsr({ names: ['attic.secret.example'] })
+  const acmems = await startAcmems(
+    `${config(pebble).replace(/\[auth "gateway"\]\n/, '[auth "gateway"]\nissuer = gone\n')}[issuer "gone"]
+type = acme
+acme-server = http://127.0.0.1:9/attic.secret.example
+accept-terms-of-service = yes
+fallback = standby
+[issuer "standby"]
+type = local
+`,
+    { folder: folder.path },
+  )
+  await using _ = acmems
+  const reply = await postCsr(acmems.signUrl, csr, asClient)
+  assert.equal(reply.status, 200, reply.text)
+  const [outage] = query(acmems, 'SELECT reason FROM outages')
+  assert.match(String(outage?.reason), /^the issuer fails/)
+  // What was begun at the first issuer is given up, because the second one has answered.
+  await until('nothing is in flight', () => query(acmems, 'SELECT need FROM orders').length === 0)
+  await acmems.stop()
+  const serial = certificatesOf(reply.text)[0]?.serialNumber
+  const traces = tracesOf(csr, serial)
+  // The address of the issuer is the configuration's own.
+  for (const what of ['name attic.secret.example', 'label of attic.secret.example']) traces.delete(what)
+  assert.deepEqual(findTraces(folder.path, traces), [])
+})
+
+test('PostgreSQL: no row of any table says anything, and dead rows are vacuumed', async (t: TestContext) => {
+  if (!requirePeer(t, 'pebble') || !requirePeer(t, 'postgres')) return
+  await using pebble = await startPebble()
+  await using postgres = await startPostgres()
+  const url = await postgres.createDatabase('gateway')
+  await using acmems = await startAcmems(`[state]\nurl = ${url}\n${config(pebble)}`)
+  await pebble.setA('attic.secret.example', ['127.0.0.9'])
+  const csrs = ['kitchen', 'attic', 'cellar'].map((label) => makeCsr({ names: [`${label}.secret.example`] }))
+  const replies = await Promise.all([
+    ...csrs.map((csr) => postCsr(acmems.signUrl, csr, asClient)),
+    postCsr(acmems.signUrl, makeCsr({ names: ['open.secret.example'] }), { 'x-forwarded-for': '203.0.113.5' }),
+  ])
+  assert.deepEqual(
+    replies.map(({ status }) => status),
+    [200, 421, 200, 200],
+  )
+  const traces = new Map(
+    csrs.flatMap((csr, index) => [...tracesOf(csr, certificatesOf(replies[index]?.text ?? '')[0]?.serialNumber)]),
+  )
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    const dump = async () => {
+      const tables = await client.query<{ name: string }>(
+        "SELECT quote_ident(tablename) AS name FROM pg_tables WHERE schemaname = 'public'",
+      )
+      const rows: string[] = []
+      for (const { name } of tables.rows)
+        for (const { row } of (await client.query<{ row: string }>(`SELECT t::text AS row FROM ${name} t`)).rows)
+          rows.push(`${name}: ${row}`)
+      return rows
+    }
+    const events = async () => (await dump()).filter((row) => row.startsWith('audit_events')).length
+    await until('all is in the audit log', async () => (await events()) === 4)
+    const rows = await dump()
+    const found = rows.filter((row) =>
+      [...traces.values()].some((trace) => row.toLowerCase().includes(trace.toLowerCase())),
+    )
+    assert.deepEqual(found, [])
+    assert.equal(rows.filter((row) => row.includes('open.secret.example')).length > 3, true)
+    const dead = async () => {
+      const { rows: tables } = await client.query<{ dead: string }>(
+        "SELECT n_dead_tup::text AS dead FROM pg_stat_user_tables WHERE relname IN ('orders', 'answers')",
+      )
+      return tables.reduce((sum, table) => sum + Number(table.dead), 0)
+    }
+    await until('dead rows are vacuumed', async () => (await dead()) === 0)
+  } finally {
+    await client.end()
+  }
+  await assertClean(acmems.folder, traces)
+})
+
+test('metadata = no with a storage that keeps is an error that says what to write', async () => {
+  const load = async (storage: string) => {
+    using folder = makeTempFolder('config')
+    const file = join(folder.path, 'acmems.ini')
+    writeFileSync(file, `[auth "gateway"]\nip = 192.0.2.1\ndomain = a.example\nmetadata = no\n${storage}`)
+    const sources = { environment: {}, assignments: [], lenient: false, plugins: builtinPlugins }
+    return await loadConfig({ ...sources, files: [file] })
+  }
+  await assert.rejects(
+    load(''),
+    /acmems\.ini:4: .*metadata = no needs a storage that keeps nothing, and "state" is of type state; write storage = none/,
+  )
+  assert.equal((await load('storage = none\n')).blocks[0]?.values.metadata, false)
+  const named = await load('storage = nothing\n[storage "nothing"]\ntype = none\n')
+  assert.equal(named.blocks[0]?.values.metadata, false)
 })
