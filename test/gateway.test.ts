@@ -10,6 +10,7 @@ import { loadConfig } from '../src/config/load.ts'
 import { builtinPlugins } from '../src/plugins/builtin.ts'
 import { parseCsrPem } from '../src/x509/csr.ts'
 import { type Acmems, accountAndHttp01, startAcmems } from './acmems.ts'
+import { readSnippet } from './documentation.ts'
 import { certificatesOf, makeCsr, postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
@@ -19,6 +20,10 @@ import { startPostgres } from './peers/postgres.ts'
 /** Behind a proxy that says so, because 127.0.0.1 is everywhere. */
 const clientAddress = '198.51.100.77'
 const asClient = { 'x-forwarded-for': clientAddress }
+/** As docs/gateway.md has it, for these names. */
+const documented = readSnippet('docs/gateway.md', 'configuration')
+  .replace(/[\s\S]*(?=\[auth)/, '')
+  .replace('**.example.org', '**.secret.example')
 const config = (pebble: Pebble, more = '') => `[mgmt]
 trusted-proxy = 127.0.0.1
 ${accountAndHttp01(pebble).replace('[account]\n', '[account]\nlimit-domain = 50/7d\nlimit-same-names = 50/7d\nlimit-failures = 50/1h\n')}
@@ -29,12 +34,7 @@ type = state
 [logging]
 level = debug
 format = json
-[auth "gateway"]
-ip = ${clientAddress}
-domain = **.secret.example
-storage = none
-metadata = no
-[auth "normal"]
+${documented}[auth "normal"]
 ip = 203.0.113.5
 domain = **.secret.example
 storage = kept

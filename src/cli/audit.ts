@@ -2,7 +2,7 @@ import { Command, InvalidArgumentError } from 'commander'
 import type { AuditEvent, AuditWish } from '../state/audit-events.ts'
 import { type ConfigFlags, withConfigFlags } from './config-arguments.ts'
 import { parseCountOption } from './number-option.ts'
-import { openDesk } from './open-installation.ts'
+import { type Desk, openDesk } from './open-installation.ts'
 import { formatNames, formatTable, formatTime, isoTime, printJson } from './table.ts'
 
 type Flags = ConfigFlags & {
@@ -44,9 +44,8 @@ async function listEvents(files: string[], flags: Flags): Promise<void> {
   const wish: AuditWish = {
     ...(flags.since === undefined ? {} : { sinceMs: desk.clock.nowMs() - flags.since }),
     ...(flags.kind === undefined ? {} : { kind: flags.kind }),
-    ...(flags.name === undefined ? {} : { name: flags.name.toLowerCase() }),
   }
-  const events = await desk.state.audit.list(flags.max, wish)
+  const events = await eventsAbout(desk.state, wish, flags)
   if (flags.json) printJson(events.map((event) => ({ at: isoTime(event.atMs), ...withoutTime(event) })))
   else if (events.length === 0) process.stdout.write('nothing happened\n')
   else
@@ -65,6 +64,16 @@ async function listEvents(files: string[], flags: Flags): Promise<void> {
         ]),
       ),
     )
+}
+
+/** Who knows a name finds also what is only written down under its alias. */
+async function eventsAbout({ audit, aliases }: Desk['state'], wish: AuditWish, flags: Flags): Promise<AuditEvent[]> {
+  const name = flags.name?.toLowerCase()
+  if (name === undefined) return await audit.list(flags.max, wish)
+  const named = await audit.list(flags.max, { ...wish, name })
+  const alias = aliases.current?.(name)
+  const aliased = alias === undefined ? [] : await audit.list(flags.max, { ...wish, name: alias })
+  return [...named, ...aliased].sort((left, right) => right.atMs - left.atMs).slice(0, flags.max)
 }
 
 function withoutTime({ kind, names, block, remoteAddress, facts }: AuditEvent) {

@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import { availableAtMs, remainingIn } from '../acme/rate-limit.ts'
+import type { AliasOf } from '../issuance/discretion.ts'
 import type { Outage } from '../issuance/records.ts'
 import { limitMeanings } from '../plugins/issuers/rate-limits.ts'
 import type { StoredBucket } from '../state/rate-ledger.ts'
@@ -30,7 +31,8 @@ async function showLimits(files: string[], flags: Flags): Promise<void> {
   await using desk = await openDesk(files, flags)
   const nowMs = desk.clock.nowMs()
   const issuerName = issuerNames(desk.config)
-  const limits = (await desk.state.rates.list(nowMs)).map((stored) => limitView(stored, issuerName, nowMs))
+  const stored = withTotals(await desk.state.rates.list(nowMs), desk.state.aliases.current)
+  const limits = stored.map((one) => limitView(one, issuerName, nowMs))
   const outages = (await desk.state.outages.list()).map((outage) => outageView(outage, issuerName))
   if (flags.json) {
     printJson({
@@ -55,6 +57,22 @@ async function showLimits(files: string[], flags: Flags): Promise<void> {
         ),
   )
   if (outages.length > 0) process.stdout.write(`\n${formatOutages(outages)}`)
+}
+
+/** The bucket with the alias has also what was not recorded: where its name is known it is shown, once. */
+function withTotals(stored: readonly StoredBucket[], aliasOf: AliasOf | undefined): readonly StoredBucket[] {
+  if (aliasOf === undefined) return stored
+  const keyOf = ({ bucket }: StoredBucket, subject: string) => `${bucket.issuerKey} ${bucket.limit} ${subject}`
+  const all = new Map(stored.map((one) => [keyOf(one, one.bucket.subject), one]))
+  const shown = new Map(all)
+  for (const [key, one] of all) {
+    const aliasKey = keyOf(one, aliasOf(one.bucket.subject))
+    const total = all.get(aliasKey)
+    if (total === undefined) continue
+    shown.set(key, { ...one, fullAtMs: Math.max(one.fullAtMs, total.fullAtMs) })
+    shown.delete(aliasKey)
+  }
+  return [...shown.values()]
 }
 
 function limitView({ bucket, fullAtMs }: StoredBucket, issuerName: (key: string) => string, nowMs: number) {
