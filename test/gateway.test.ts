@@ -10,6 +10,7 @@ import { loadConfig } from '../src/config/load.ts'
 import { builtinPlugins } from '../src/plugins/builtin.ts'
 import { parseCsrPem } from '../src/x509/csr.ts'
 import { type Acmems, accountAndHttp01, startAcmems } from './acmems.ts'
+import { runJson } from './command.ts'
 import { readSnippet } from './documentation.ts'
 import { certificatesOf, makeCsr, postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
@@ -212,6 +213,21 @@ test('a certificate is forwarded, and nothing about it is left; a failure leaves
         control.some((found) => found.startsWith('state/') && found.endsWith(`: ${what}`)),
         `${what} in ${control}`,
       )
+    // Who knows a name finds what is written down under its alias.
+    const about = await runJson<{ kind: string }[]>(['audit', '--name', 'shared.secret.example', acmems.configFile])
+    assert.deepEqual(about.map(({ kind }) => kind).sort(), [
+      'certificate.forwarded',
+      'certificate.issued',
+      'certificate.issued',
+    ])
+    const { limits } = await runJson<{ limits: { subject: string; limit: string; used: number }[] }>([
+      'limits',
+      acmems.configFile,
+    ])
+    assert.deepEqual(
+      limits.filter(({ limit }) => limit === 'domain').map(({ subject, used }) => ({ subject, used })),
+      [{ subject: 'secret.example', used: 4 }],
+    )
     // Both count: what records is in both buckets of the domain, what does not in one.
     const domains = query(acmems, "SELECT subject, full_at_ms FROM rate_buckets WHERE limit_name = 'domain'")
     const [plain] = domains.filter(({ subject }) => subject === 'secret.example')

@@ -3,8 +3,15 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import type { AnswerRecord } from '../src/acme/answer-record.ts'
-import type { RateBucket } from '../src/acme/rate-limit.ts'
-import type { Need, OrderOutcome, OrderRecord, RegisterEntry, SavedStep } from '../src/issuance/records.ts'
+import type { RateBucket, RateLedger } from '../src/acme/rate-limit.ts'
+import {
+  type Need,
+  type OrderOutcome,
+  type OrderRecord,
+  type RegisterEntry,
+  type SavedStep,
+  unclaimedMs,
+} from '../src/issuance/records.ts'
 import { planRenewal } from '../src/issuance/renewal-plan.ts'
 import type { Progress } from '../src/plugin-api.ts'
 import type { BegunBox } from '../src/state/boxes.ts'
@@ -575,6 +582,65 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     assert.ok(await rates.take([bucket('failures')], 0))
     await rates.refill([bucket('failures')])
     assert.equal(await rates.take([bucket('failures')], 0), undefined)
+  })
+
+  test(`${database}: requests that are not recorded are counted with all others, under aliases of one key`, async () => {
+    await using world = await makeWorld()
+    const [one, other] = [await world.open(), await world.open()]
+    const taken = async (ledger: RateLedger | undefined) => (await ledger?.take([bucket('domain', 4)], 0)) === undefined
+    const makeKey = () => Buffer.from('key of thirty-two octets or less')
+    assert.equal(await taken(one.rates), true, 'before anybody needed an alias')
+    assert.deepEqual((await one.rates.list(nowMs)).length, 1)
+    assert.deepEqual(await Promise.all([one.aliases.ensure(makeKey, nowMs), other.aliases.ensure(makeKey, nowMs)]), [
+      true,
+      false,
+    ])
+    await one.rates.beginAliases(nowMs)
+    await other.rates.beginAliases(nowMs)
+    assert.equal(one.aliases.of('a'), other.aliases.of('a'))
+    assert.notEqual(one.aliases.of('a'), one.aliases.of('b'))
+    assert.equal(await taken(one.rates.unrecorded), true)
+    assert.equal(await taken(other.rates), true)
+    assert.equal(await taken(other.rates.unrecorded), true, 'four of four')
+    for (const ledger of [one.rates, one.rates.unrecorded]) {
+      const short = await ledger?.take([bucket('domain', 4)], 0)
+      assert.equal(short?.bucket.subject, bucket('domain', 4).subject, 'told by the name that was asked about')
+    }
+    const used = new Map((await one.rates.list(nowMs)).map(({ bucket: { subject }, fullAtMs }) => [subject, fullAtMs]))
+    const [plain = 0, all = 0] = [
+      used.get(bucket('domain', 4).subject),
+      used.get(one.aliases.of(bucket('domain', 4).subject)),
+    ]
+    assert.equal((all - nowMs) / (plain - nowMs), 2)
+    await one.rates.empty(bucket('told', 1), nowMs + 60_000)
+    assert.equal(await one.rates.unrecorded?.emptyUntil(bucket('told', 1)), nowMs + 60_000)
+    await one.rates.unrecorded?.empty({ ...bucket('told', 1), subject: 'secret' }, nowMs + 60_000)
+    assert.equal(await one.rates.emptyUntil({ ...bucket('told', 1), subject: 'secret' }), nowMs + 60_000)
+    assert.ok((await one.rates.list(nowMs)).every(({ bucket: { subject } }) => subject !== 'secret'))
+  })
+
+  test(`${database}: an order that is not recorded waits for its host, is then given up, and has no story`, async () => {
+    await using world = await makeWorld()
+    const state = await world.open()
+    const wanted: Need = { ...need, unrecorded: true }
+    const record = await claim(state, 'me', nowMs, wanted)
+    assert.ok(record)
+    await state.scrubbing.run()
+    await state.orders.releaseHolder('me')
+    assert.deepEqual(await state.orders.unattended(nowMs + unclaimedMs - 1, 10), [])
+    assert.equal((await claim(state, 'me', nowMs + leaseMs, wanted))?.attempts, 2, 'its host came back')
+    await state.orders.releaseHolder('me')
+    assert.deepEqual(await state.orders.unattended(nowMs + unclaimedMs + leaseMs - 1, 10), [])
+    const [left] = await state.orders.unattended(nowMs + unclaimedMs + leaseMs, 10)
+    assert.equal(left?.unrecorded, true)
+    assert.equal((await state.orders.unattended(nowMs - 30 * unclaimedMs, 10)).length, 1, 'a clock that ran ahead')
+    await claim(state, 'me', nowMs + leaseMs, wanted)
+    assert.equal(state.scrubbing.isDue, false)
+    await state.orders.finish(record, 'me', issued, nowMs)
+    assert.equal(state.scrubbing.isDue, true)
+    assert.deepEqual(await state.stories.list(10), [])
+    await state.scrubbing.run()
+    assert.equal(state.scrubbing.isDue, false)
   })
 
   test(`${database}: what a clock that ran ahead took does not bar the way for months`, async () => {

@@ -52,9 +52,11 @@ export function scrubSqlite(path: string): boolean {
   const database = openSqlite(path, 'NORMAL', 0)
   try {
     database.exec('PRAGMA temp_store = MEMORY')
+    const cutLog = () => database.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()?.busy === 0
+    // First, because as long as somebody reads the log cannot be cut, and every new try would only lengthen it.
+    if (!cutLog()) return false
     const isRebuilt = tablesInFlight.map((table) => rebuild(database, table)).every(Boolean)
-    const { busy } = database.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get() ?? {}
-    return isRebuilt && busy === 0
+    return cutLog() && isRebuilt
   } catch (error) {
     if (isBusy(error)) return false
     throw error

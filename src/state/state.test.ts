@@ -1,7 +1,7 @@
 // The contracts of the state on a real database in a folder of its own.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -44,6 +44,77 @@ test('what was kept is there after a restart', async () => {
     assert.equal(await state.certificates.findChain(key), expected)
     await state.certificates.saveChain(key, 'CHAIN')
   }
+})
+
+// what was deleted -------------------------------------------------------------------------------
+
+/** Found in the database and in what lies beside it. */
+const countIn = (folder: string, text: string) =>
+  readdirSync(folder).reduce((sum, name) => sum + readFileSync(join(folder, name), 'latin1').split(text).length - 1, 0)
+
+test('what was deleted is in no file, not even where SQLite leaves copies; the rest stays', async () => {
+  await using world = makeWorld()
+  const state = await world.open()
+  const path = join(world.folder, 'state.db')
+  const database = openSqlite(path, 'NORMAL')
+  let seed = 1
+  const upTo = (count: number) => {
+    seed = (seed * 48_271) % 2_147_483_647
+    return seed % count
+  }
+  const insert = database.prepare('INSERT INTO answers VALUES (?, ?, ?, ?, ?, NULL, NULL)')
+  const lengthen = database.prepare('UPDATE answers SET key_authorization = ? WHERE token = ?')
+  let left = 0
+  for (let round = 0; round < 100 && left === 0; round++) {
+    const tokens: string[] = []
+    for (let nth = 0; nth < 60; nth++) {
+      const word = nth % 2 === 0 ? 'SECRET' : 'public'
+      const token = `${upTo(1e9)} ${word}`
+      insert.run('http-01', token, `${round} ${nth}`, word.repeat(1 + upTo(150)), nowMs + 1000)
+      if (word === 'SECRET') tokens.push(token)
+      if (upTo(3) === 0) lengthen.run('SECRET'.repeat(1 + upTo(400)), tokens[upTo(tokens.length)] ?? '')
+    }
+    database.exec("DELETE FROM answers WHERE token LIKE '% SECRET'")
+    if (round % 3 === 0) database.exec("DELETE FROM answers WHERE token LIKE '%1 public'")
+    database.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+    left = countIn(world.folder, 'SECRET')
+  }
+  assert.ok(left > 0, 'secure_delete alone is not enough')
+  database.close()
+  const rows = () => openRows(path)
+  const before = rows()
+  assert.ok(before.length > 20)
+  await state.scrubbing.run()
+  assert.equal(state.scrubbing.isDue, false)
+  assert.equal(countIn(world.folder, 'SECRET'), 0)
+  assert.deepEqual(rows(), before)
+})
+
+function openRows(path: string): unknown[] {
+  const database = openSqlite(path, 'NORMAL')
+  try {
+    return database.prepare('SELECT * FROM answers ORDER BY host').all()
+  } finally {
+    database.close()
+  }
+}
+
+test('while somebody reads, overwriting waits and holds up nobody', async () => {
+  await using world = makeWorld()
+  const state = await world.open()
+  await state.answers.put(answer)
+  const reader = openSqlite(join(world.folder, 'state.db'), 'NORMAL')
+  reader.exec('BEGIN')
+  reader.prepare('SELECT * FROM answers').all()
+  await state.answers.remove(answer)
+  const startedMs = performance.now()
+  await state.scrubbing.run()
+  assert.equal(state.scrubbing.isDue, true)
+  assert.ok(performance.now() - startedMs < 5000)
+  reader.close()
+  await state.scrubbing.run()
+  assert.equal(state.scrubbing.isDue, false)
+  assert.equal(countIn(world.folder, answer.token), 0)
 })
 
 // the file ---------------------------------------------------------------------------------------
