@@ -160,7 +160,7 @@ function makeDoor(
   const nothing = () => undefined
   return createPickUpDoor({
     rules: () => rules,
-    boxes: { find: async (name) => (name === 'a' ? box : undefined), findBegun: async () => undefined },
+    boxes: { findContent: async (name) => (name === 'a' ? box : undefined), findBegun: async () => undefined },
     identify,
     clock: { nowMs: () => 0, monotonicMs: () => 0, sleep: async () => undefined },
     log: { debug: nothing, info: nothing, warn: nothing, error: nothing },

@@ -716,6 +716,7 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     assert.equal(await boxes.findBegun('printer'), undefined)
     assert.deepEqual(await boxes.begin(box), box)
     assert.equal(await boxes.find('printer'), undefined)
+    assert.equal(await boxes.findContent('printer'), undefined)
     const { boxes: later } = await world.open()
     assert.deepEqual(await later.findBegun('printer'), box)
     assert.deepEqual(await later.listBegun(), [box])
@@ -738,6 +739,8 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     await boxes.begin(box)
     assert.equal(await boxes.complete('printer', box.csrDer, 'CHAIN 1'), true)
     assert.deepEqual(await boxes.find('printer'), { ...box, chainPem: 'CHAIN 1', updatedAtMs: nowMs })
+    const { name, block, sealedKeyPem } = box
+    assert.deepEqual(await boxes.findContent('printer'), { name, block, sealedKeyPem, chainPem: 'CHAIN 1' })
     assert.equal(await boxes.findBegun('printer'), undefined)
     assert.equal(await boxes.complete('printer', box.csrDer, 'CHAIN 1'), false, 'twice')
 

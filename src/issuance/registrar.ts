@@ -21,7 +21,8 @@ export type Registrar = {
 
 /** Who asks is written down at most so often. */
 const askedResolutionMs = 6 * 3_600_000
-const maxAskedRemembered = 10_000
+/** Of some 200 octets. Were there more hosts than are remembered, each would be written down whenever it asks. */
+const maxAskedRemembered = 100_000
 
 export function createRegistrar(register: CertificateRegister, { clock, log, randomBytes }: PluginContext): Registrar {
   const context = { randomBytes }

@@ -6,7 +6,7 @@ import { presentedHead } from '../http/presented.ts'
 import type { Caller, Clock, Logger, Presented } from '../plugin-api.ts'
 import type { AddressRanges } from '../plugins/address-range.ts'
 import type { Block } from '../policy/block.ts'
-import type { Box, Boxes } from '../state/boxes.ts'
+import type { BoxContent, Boxes } from '../state/boxes.ts'
 
 /** What the configuration of the moment says. */
 export type PickUpRules = {
@@ -18,7 +18,7 @@ export type PickUpRules = {
 
 export type PickUpParts<Rules extends PickUpRules> = {
   readonly rules: () => Rules
-  readonly boxes: Pick<Boxes, 'find' | 'findBegun'>
+  readonly boxes: Pick<Boxes, 'findContent' | 'findBegun'>
   readonly identify: Identify<Rules>
   /** Who asked has this box now; costs next to nothing. */
   readonly pickedUp?: (box: Box, client: string) => void
@@ -70,7 +70,7 @@ export function createPickUpDoor<Rules extends PickUpRules>(parts: PickUpParts<R
   }
 
   async function hand(name: string, caller: Caller, head: Head, rules: Rules): Promise<Answer> {
-    const box = isBoxName(name) ? await parts.boxes.find(name) : undefined
+    const box = isBoxName(name) ? await parts.boxes.findContent(name) : undefined
     const record = box ?? (isBoxName(name) ? await parts.boxes.findBegun(name) : undefined)
     const block = rules.boxBlocks.get(name) ?? record?.block
     if (block === undefined || !caller.blocks.includes(block))
@@ -102,7 +102,7 @@ export function createPickUpDoor<Rules extends PickUpRules>(parts: PickUpParts<R
   )
 }
 
-function handOver({ name, sealedKeyPem, chainPem }: Box, block: string, head: Head): Answer {
+function handOver({ name, sealedKeyPem, chainPem }: BoxContent, block: string, head: Head): Answer {
   const text = `${sealedKeyPem}${chainPem}`
   const etag = `"${createHash('sha256').update(text).digest('base64url')}"`
   const headers = { etag, 'cache-control': 'private, no-cache' }

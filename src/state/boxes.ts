@@ -16,6 +16,8 @@ export type BegunBox = {
 /** What its recipient fetches: the sealed key, and the certificate for it. */
 export type Box = BegunBox & { readonly chainPem: string; readonly updatedAtMs: number }
 
+export type BoxContent = Pick<Box, 'name' | 'block' | 'sealedKeyPem' | 'chainPem'>
+
 /**
  * Sealed boxes, by name. A box is *begun* before its order begins, so that no crash takes the key for which a CA issues;
  * the one that is fetched stays until the begun one is complete, and then gives way to it at once.
@@ -39,6 +41,8 @@ export interface Boxes {
   abandon(name: string, csrDer: Uint8Array): Promise<void>
   /** The box that is fetched. */
   find(name: string): Promise<Box | undefined>
+  /** Only what its recipient is sent: asked for again and again. */
+  findContent(name: string): Promise<BoxContent | undefined>
   list(): Promise<Box[]>
   /** Forgets both: nobody is to fetch it any more. */
   remove(name: string): Promise<void>
@@ -48,6 +52,13 @@ export interface Boxes {
 export function storedBoxes(db: Kysely<Schema>, nowMs: () => number): Boxes {
   const find = async (name: string, stage: BoxesTable['stage']) =>
     await db.selectFrom('boxes').selectAll().where('name', '=', name).where('stage', '=', stage).executeTakeFirst()
+  // Built once: hosts ask every minute.
+  const findContent = db
+    .selectFrom('boxes')
+    .select(['block', 'sealed_key_pem', 'chain_pem'])
+    .where('name', '=', '')
+    .where('stage', '=', 'ready')
+    .compile()
   const list = async (stage: BoxesTable['stage']) =>
     await db.selectFrom('boxes').selectAll().where('stage', '=', stage).orderBy('name').execute()
   const takeBegun = async (name: string, csrDer: Uint8Array, at: Kysely<Schema>) =>
@@ -100,6 +111,12 @@ export function storedBoxes(db: Kysely<Schema>, nowMs: () => number): Boxes {
     async find(name) {
       const row = await find(name, 'ready')
       return row === undefined ? undefined : boxOf(row)
+    },
+    async findContent(name) {
+      const { rows } = await db.executeQuery<BoxesTable>({ ...findContent, parameters: [name, 'ready'] })
+      const [row] = rows
+      if (row === undefined) return undefined
+      return { name, block: row.block, sealedKeyPem: row.sealed_key_pem, chainPem: row.chain_pem ?? '' }
     },
     async list() {
       return (await list('ready')).map(boxOf)

@@ -6,7 +6,7 @@ import type { Schema } from './schema.ts'
 
 /** For so long a chain that was just looked up is not looked up again: what another process changed is seen after it. */
 const lookupLifetimeMs = 1000
-const maxLookups = 10_000
+const maxLookups = 1000
 
 type Lookup = { readonly chainPem: string; readonly atMs: number }
 

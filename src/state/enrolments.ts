@@ -40,6 +40,13 @@ export interface Enrolments {
 }
 
 export function enrolments(db: Kysely<Schema>): Enrolments {
+  // Built once: this is asked for every signed request.
+  const findKeys = db
+    .selectFrom('enrolled_keys')
+    .selectAll()
+    .where('key_id', '=', '')
+    .where('revoked_at_ms', 'is', null)
+    .compile()
   return {
     async addToken({ tokenHash, block, label, createdAtMs, expiresAtMs }) {
       await db
@@ -111,12 +118,7 @@ export function enrolments(db: Kysely<Schema>): Enrolments {
       return row?.revoked_at_ms === null
     },
     async findKeys(keyId) {
-      const rows = await db
-        .selectFrom('enrolled_keys')
-        .selectAll()
-        .where('key_id', '=', keyId)
-        .where('revoked_at_ms', 'is', null)
-        .execute()
+      const { rows } = await db.executeQuery<Selectable<Schema['enrolled_keys']>>({ ...findKeys, parameters: [keyId] })
       return rows.map(keyOf)
     },
     async listKeys() {

@@ -24,6 +24,13 @@ export function signatureNonces(
   nowMs: () => number,
   maxNonces = defaultMaxNonces,
 ): SignatureNonces {
+  // Built once: this is done for every signed request.
+  const insert = quick
+    .insertInto('signature_nonces')
+    .values({ key_id: '', nonce: '', forget_at_ms: 0 })
+    .onConflict((conflict) => conflict.doNothing())
+    .returning('nonce')
+    .compile()
   let untilCount = 0
   /** Keys that take up so much room that others could be left without. */
   let greedy: ReadonlySet<string> = new Set()
@@ -65,13 +72,8 @@ export function signatureNonces(
   return {
     async use(keyId, nonce, forgetAtMs) {
       await makeRoom(keyId)
-      const taken = await quick
-        .insertInto('signature_nonces')
-        .values({ key_id: keyId, nonce, forget_at_ms: forgetAtMs })
-        .onConflict((conflict) => conflict.doNothing())
-        .returning('nonce')
-        .executeTakeFirst()
-      return taken !== undefined
+      const { rows } = await quick.executeQuery({ ...insert, parameters: [keyId, nonce, forgetAtMs] })
+      return rows.length > 0
     },
     removeExpired,
   }
