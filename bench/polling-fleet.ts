@@ -1,14 +1,15 @@
 // Hosts that poll: each with a request and its certificate, a key that it enrolled, and two boxes.
-import { generateKeyPairSync, hash, randomBytes } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
+import { createPrivateKey, generateKeyPairSync, hash, randomBytes, X509Certificate } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { Agent, request } from 'undici'
+import { buildCertificate } from '../src/x509/certificate-builder.ts'
+import { parseCsrPem } from '../src/x509/csr.ts'
+import { formatPem, parsePem } from '../src/x509/pem.ts'
 import { parseRecipient } from '../src/x509/recipient.ts'
 import { seal } from '../src/x509/sealed-key.ts'
 import { makeCsrs } from './csrs.ts'
 import { boxNameOf, type PollingHost } from './polling-order.ts'
-import type { Server } from './release.ts'
 
 export interface Fleet {
   readonly hosts: readonly PollingHost[]
@@ -19,62 +20,72 @@ export interface Fleet {
 }
 
 export const blocks = { byAddress: 'by address', bySignature: 'fleet' } as const
-const atOnce = 16
 
-/** Has every host's certificate issued by the server. */
-export async function makeFleet(server: Server, folder: string, count: number): Promise<Fleet> {
+/**
+ * Writes into the state what hosts would have brought about over weeks: to have it issued one by one takes minutes.
+ * @param caFolder of the issuer that shall have issued it
+ */
+export function makeFleet(stateFile: string, caFolder: string, file: string, count: number): Fleet {
   const csrs = makeCsrs('host', count)
-  const chainPem = await issueAll(`https://127.0.0.1:${server.port}/sign`, csrs)
+  const chains = makeChains(csrs, caFolder)
+  const [chainPem = ''] = chains
   const keys = csrs.map(() => generateKeyPairSync('ec', { namedCurve: 'P-256' }))
-  const recipientPem = keys[0]?.publicKey.export({ type: 'spki', format: 'pem' }).toString() ?? ''
-  const sealed = keys[0]?.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() ?? ''
+  const spkiPems = keys.map(({ publicKey }) => publicKey.export({ type: 'spki', format: 'pem' }).toString())
+  const keyPems = keys.map(({ privateKey }) => privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())
+  const [recipientPem = ''] = spkiPems
   // Boxes of the usual size; nobody opens them here, so that one content does for all.
-  const sealedKeyPem = seal(Buffer.from(sealed), parseRecipient(recipientPem), { randomBytes })
+  const sealedKeyPem = seal(Buffer.from(keyPems[0] ?? ''), parseRecipient(recipientPem), { randomBytes })
   const etag = `"${hash('sha256', `${sealedKeyPem}${chainPem}`, 'base64url')}"`
   const hosts = csrs.map((csr, index): PollingHost => {
-    const pair = keys[index]
-    if (pair === undefined) throw new Error('a host without a key')
-    const keyId = hash('sha256', pair.publicKey.export({ type: 'spki', format: 'der' }), 'base64url')
-    return { csr, keyId, etag, key: pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() }
+    const { publicKey } = keys[index] ?? generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const keyId = hash('sha256', publicKey.export({ type: 'spki', format: 'der' }), 'base64url')
+    return { csr, keyId, etag, key: keyPems[index] ?? '' }
   })
-  const spkiPems = keys.map(({ publicKey }) => publicKey.export({ type: 'spki', format: 'pem' }).toString())
-  enterKeysAndBoxes(join(folder, 'state', 'state.db'), hosts, spkiPems, { sealedKeyPem, recipientPem, chainPem })
-  const file = join(folder, 'fleet.json')
+  using database = new DatabaseSync(stateFile, { timeout: 60_000 })
+  database.exec('BEGIN IMMEDIATE')
+  enterCertificates(database, csrs, chains, `local:${caFolder}`)
+  enterKeysAndBoxes(database, hosts, spkiPems, { sealedKeyPem, recipientPem, chainPem })
+  database.exec('COMMIT')
   writeFileSync(file, JSON.stringify(hosts))
   return { hosts, file, chainPem }
 }
 
-/** @returns the last chain */
-async function issueAll(url: string, csrs: readonly string[]): Promise<string> {
-  const agent = new Agent({ connect: { rejectUnauthorized: false }, connections: atOnce })
-  const pending = [...csrs]
-  let chainPem = ''
-  const work = async () => {
-    for (let body = pending.pop(); body !== undefined; body = pending.pop()) {
-      const answer = await request(url, { method: 'POST', body, dispatcher: agent })
-      chainPem = await answer.body.text()
-      if (answer.statusCode !== 200) throw new Error(`POST /sign: ${answer.statusCode} ${chainPem}`)
-    }
+function makeChains(csrs: readonly string[], caFolder: string): string[] {
+  const certificatePem = readFileSync(join(caFolder, 'intermediate.pem'), 'utf8')
+  const key = createPrivateKey(readFileSync(join(caFolder, 'intermediate.key'), 'utf8'))
+  const issuer = { key, certificate: new X509Certificate(certificatePem) }
+  const notBeforeMs = Date.now() - 3_600_000
+  return csrs.map((csr) => {
+    const { identifiers, publicKey } = parseCsrPem(csr)
+    const times = { notBeforeMs, notAfterMs: notBeforeMs + 90 * 24 * 3_600_000 }
+    const der = buildCertificate({ kind: 'leaf', identifiers, publicKey, issuer, serial: randomBytes(16), ...times })
+    return `${formatPem('CERTIFICATE', der)}${certificatePem}`
+  })
+}
+
+function enterCertificates(
+  database: DatabaseSync,
+  csrs: readonly string[],
+  chains: readonly string[],
+  issuerKey: string,
+): void {
+  const add = database.prepare(
+    `INSERT INTO certificates (csr_sha256, issuer_key, profile, chain_pem, kept_at_ms) VALUES (?, ?, '', ?, ?)`,
+  )
+  for (const [index, csr] of csrs.entries()) {
+    const [block] = parsePem(csr).blocks
+    add.run(hash('sha256', block?.der ?? new Uint8Array(), 'hex'), issuerKey, chains[index] ?? '', Date.now())
   }
-  try {
-    await Promise.all(Array.from({ length: atOnce }, work))
-  } finally {
-    await agent.close()
-  }
-  return chainPem
 }
 
 type BoxParts = { readonly sealedKeyPem: string; readonly recipientPem: string; readonly chainPem: string }
 
-/** In one transaction, beside the code that would do it one by one. */
 function enterKeysAndBoxes(
-  stateFile: string,
+  database: DatabaseSync,
   hosts: readonly PollingHost[],
   spkiPems: readonly string[],
   { sealedKeyPem, recipientPem, chainPem }: BoxParts,
 ): void {
-  using database = new DatabaseSync(stateFile, { timeout: 60_000 })
-  database.exec('BEGIN IMMEDIATE')
   const addKey = database.prepare(
     'INSERT INTO enrolled_keys (key_id, block, spki_pem, created_at_ms) VALUES (?, ?, ?, ?)',
   )
@@ -88,5 +99,4 @@ function enterKeysAndBoxes(
     addBox.run(boxNameOf(index, 'box'), blocks.byAddress, recipientPem, sealedKeyPem, csr, chainPem, nowMs)
     addBox.run(boxNameOf(index, 'signed box'), blocks.bySignature, recipientPem, sealedKeyPem, csr, chainPem, nowMs)
   }
-  database.exec('COMMIT')
 }

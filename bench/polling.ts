@@ -161,8 +161,10 @@ async function prepare(
   tls: readonly [string, string],
   hosts: number,
 ): Promise<Fleet> {
-  await using server = await startServer(release, 'polling', describe(tls))
-  return await makeFleet(server, folder, hosts)
+  // The first start makes the state and the embedded CA.
+  await (await startServer(release, 'polling', describe(tls)))[Symbol.asyncDispose]()
+  const state = join(folder, 'state')
+  return makeFleet(join(state, 'state.db'), join(state, 'ca-lab'), join(folder, 'fleet.json'), hosts)
 }
 
 async function startBareSide(release: Release, { hosts, chainPem }: Fleet, tls: TlsPaths): Promise<Server> {
