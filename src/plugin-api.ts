@@ -2,20 +2,21 @@
  * The contracts between acmems and its plugins, in the words of RFC 2119; all that a plugin's author needs.
  * A plugin is a value with functions: nothing to extend, to register or, at run time, to import (see `examples/`).
  */
-import type { AnswerRecord } from './acme/answer-record.ts'
+import type { AnswerRecords } from './acme/answer-record.ts'
 import type { Challenge, ChallengeType } from './acme/challenge.ts'
 import type { CheckFinding } from './acme/check-finding.ts'
 import type { Identifier } from './acme/identifier.ts'
 import type { RateLedger } from './acme/rate-limit.ts'
 import type { RenewalInfoReply } from './acme/renewal-info.ts'
 import type { ResponderZone } from './acme/responder-zone.ts'
+import type { BoxSource } from './plugin-box.ts'
 import type { HttpClient, PluginContext } from './plugin-context.ts'
 import type { IssuanceEvent } from './plugin-event.ts'
 import type { Options, OptionValues } from './plugin-option.ts'
 import type { SignedBy, SigningKey } from './signature/signing-key.ts'
 import type { Csr } from './x509/csr.ts'
 
-export type { AnswerRecord } from './acme/answer-record.ts'
+export type { AnswerRecord, AnswerRecords } from './acme/answer-record.ts'
 export type { Challenge, ChallengeType } from './acme/challenge.ts'
 export type { CheckFinding } from './acme/check-finding.ts'
 export type { Identifier } from './acme/identifier.ts'
@@ -24,6 +25,7 @@ export type { ProblemCode, ProblemError, Retry } from './acme/problem.ts'
 export type { RateBucket, RateLedger } from './acme/rate-limit.ts'
 export type { RenewalInfo } from './acme/renewal-info.ts'
 export type { ResponderZone } from './acme/responder-zone.ts'
+export type { BoxOrder, BoxSource, FetchedBox } from './plugin-box.ts'
 export type { Clock, HttpClient, HttpReply, HttpRequest, LogFields, Logger, PluginContext } from './plugin-context.ts'
 export type { IssuanceEvent } from './plugin-event.ts'
 export type { Option, Options, OptionValues } from './plugin-option.ts'
@@ -204,6 +206,8 @@ export interface Issuer {
    * seem to end, so that a clock of ours that is wrong causes none. undefined: not known.
    */
   timeMs?(context: PluginContext): Promise<number | undefined>
+  /** Where it has sealed boxes; its plugin says so, too (`hasBoxes`). */
+  readonly boxes?: BoxSource
   /** Called once at start, in the background: reach the CA, check the account. Its failure is logged, not fatal. */
   prepare?(context: PluginContext): Promise<void>
 }
@@ -241,14 +245,6 @@ export interface Notifier {
 }
 
 // what a plugin is made with ----------------------------------------------------------------------
-
-/** Where a solver leaves what the responder will say. Durable when resolved; the same record twice is one. */
-export interface AnswerRecords {
-  put(record: AnswerRecord): Promise<void>
-  remove(record: AnswerRecord): Promise<void>
-  /** The key authorization that a tls-alpn-01 validator of this host is shown now: of several the oldest. */
-  shown(question: Pick<AnswerRecord, 'type' | 'host'>): Promise<string | undefined>
-}
 
 export type CertificateKey = Pick<KeptRequest, 'csr' | 'issuerKey' | 'profile' | 'atOnce'>
 
@@ -304,6 +300,8 @@ export type Plugin<K extends PluginKind = PluginKind, O extends Options = Option
   readonly options: O
   /** An issuer that certifies without a challenge: a block that uses it needs no verification. */
   readonly needsNoVerification?: boolean
+  /** An issuer that hands out sealed boxes. */
+  readonly hasBoxes?: boolean
   /** Rules between options, asked when the configuration is read. @throws Error with a sentence for the operator */
   check?(options: OptionValues<O>): void
   /** What it returns is disposed of at a reload and at the end, if it can be. */

@@ -16,3 +16,11 @@ export type AnswerRecord = {
 
 /** RFC 8555 §8.4: where a validator looks for the TXT record of a name. */
 export const dns01Prefix = '_acme-challenge.'
+
+/** Where a solver leaves what the responder will say. Durable when resolved; the same record twice is one. */
+export interface AnswerRecords {
+  put(record: AnswerRecord): Promise<void>
+  remove(record: AnswerRecord): Promise<void>
+  /** The key authorization that a tls-alpn-01 validator of this host is shown now: of several the oldest. */
+  shown(question: Pick<AnswerRecord, 'type' | 'host'>): Promise<string | undefined>
+}

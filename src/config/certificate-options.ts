@@ -38,6 +38,18 @@ export const certificateOptions = {
   'ca-file': path('roots in PEM: a certificate that leads to none of them is not installed'),
   recipient: path('a public key in PEM: the private key is sealed to it, and the box is fetched from /box/NAME'),
   auth: text('the [auth] block whose callers may fetch the box', 'name'),
+  box: {
+    meaning: 'a sealed box of this name is fetched from the issuer, another acmems, which has made the key',
+    type: 'name',
+    parse: parseBoxName,
+  },
+  'box-key': path('the private key that the box is sealed to (default: the one that requests are signed with)'),
+  'box-interval': {
+    meaning: 'how often to look whether there is a newer box, 60 at least; more often once it should be there',
+    type: 'seconds',
+    default: '3600',
+    parse: parseInterval,
+  },
   subject: text('the subject of the request, like /CN=www.example.org/O=Example (default: none)'),
   'key-usage': { meaning: keyUsages.join(', '), type: 'word', list: true, parse: parseKeyUsage },
   'must-staple': {
@@ -72,6 +84,19 @@ export function identifiersOf(values: CertificateValues): Identifier[] {
 function parsePath(value: string): string {
   if (!value.startsWith('/')) throw new Error(`${JSON.stringify(value)} is no absolute path`)
   return value
+}
+
+/** It stands in a URL, where it must need no escapes. */
+function parseBoxName(value: string): string {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(value))
+    throw new Error(`${JSON.stringify(value)} is no name of letters, digits, dots, hyphens and underscores`)
+  return value
+}
+
+function parseInterval(value: string): number {
+  const seconds = parseSeconds(value)
+  if (seconds < 60) throw new Error(`${JSON.stringify(value)} is less than 60 seconds`)
+  return seconds
 }
 
 function parseKeyType(value: string): KeyType {

@@ -9,6 +9,7 @@ export type Defaults = {
   issuerOf(section: Section, given: string | undefined): string
   verificationOf(section: Section, given: string | undefined, issuer: string): string | undefined
   isBlock(name: string): boolean
+  hasBoxes(issuer: string): boolean
 }
 
 /** It becomes the name of a folder, and part of a URL. */
@@ -35,6 +36,8 @@ export function resolveCertificates(
     for (const problem of placesProblems(values)) complain(problem)
     if (values.auth !== undefined && !defaults.isBlock(values.auth)) complain(`there is no [auth "${values.auth}"]`)
     const issuer = defaults.issuerOf(section, values.issuer)
+    if (values.box !== undefined && !defaults.hasBoxes(issuer))
+      complain(`has a box, and its issuer "${issuer}" has none: name one of type acmems`)
     const verification = defaults.verificationOf(section, values.verification, issuer)
     return { name, origin: section.origin, values, issuer, verification }
   })
@@ -53,6 +56,22 @@ function pathsOf(section: CertificateSection): [string, CertificateSection][] {
   })
 }
 
+/** Said in a request, which the one who makes the key makes. */
+const requestKeys = ['subject', 'digest', 'profile', 'renew-within'] as const
+
+function boxProblems(values: CertificateValues): string[] {
+  const isBox = values.box !== undefined
+  if (!isBox) return values['box-key'] === undefined ? [] : ['has a box-key without a box']
+  const problems: string[] = requestKeys
+    .filter((key) => values[key] !== undefined)
+    .map((key) => `has a box: whoever makes it decides on ${key}`)
+  if (values.recipient !== undefined) problems.push('has a recipient and a box: it is made here or fetched, not both')
+  if (values['reuse-key']) problems.push('has a box: every one has a key of its own, so reuse-key cannot be')
+  if (values['must-staple'] || values['key-usage'].length > 0)
+    problems.push('has a box: whoever makes it decides on must-staple and key-usage')
+  return problems
+}
+
 function placesProblems(values: CertificateValues): string[] {
   const problems = filesProblems(values)
   if (values.recipient === undefined && values.probe.some((target) => target !== 'no' && target.at === 'caller'))
@@ -62,7 +81,7 @@ function placesProblems(values: CertificateValues): string[] {
 
 function filesProblems(values: CertificateValues): string[] {
   const paths = outputs.filter((output) => values[output] !== undefined)
-  const problems: string[] = []
+  const problems = boxProblems(values)
   if (values.recipient !== undefined) {
     if (values.directory !== undefined || paths.length > 0)
       problems.push('has a recipient: its key is sealed, so nothing can be installed here')

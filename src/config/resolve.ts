@@ -150,6 +150,7 @@ export function resolveConfig(
   })
   const certificates = resolveCertificates(ofKind('certificate'), reader, {
     isBlock: (name) => blocks.some((block) => block.name === name),
+    hasBoxes: (name) => issuers.get(name)?.plugin.hasBoxes === true,
     issuerOf,
     verificationOf,
   })

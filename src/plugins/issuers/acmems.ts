@@ -5,6 +5,7 @@ import { formatPem } from '../../x509/pem.ts'
 import { defaultAgentKeyFile, openAgentKey } from './agent-key.ts'
 import { checkTrust, parseHubUrl, parsePins } from './hub-address.ts'
 import { readHubAnswer } from './hub-answer.ts'
+import { createHubBoxes } from './hub-boxes.ts'
 import { createHubConnection } from './hub-connection.ts'
 
 const options = {
@@ -46,6 +47,7 @@ export const acmemsIssuer: Plugin<'issuer', typeof options> = {
   meaning: 'another acmems, asked by signed requests: certificates for hosts that the CA cannot reach, gateways',
   options,
   needsNoVerification: true,
+  hasBoxes: true,
   check({ server, pin, 'ca-file': caFile }) {
     checkTrust(server, pin.flat(), caFile)
   },
@@ -93,7 +95,11 @@ function createHubIssuer(
     // One question. The server remembers what it issued for this request: asking again after a crash costs nothing.
     async advance({ csr }, _progress, _resumed, given) {
       const context = reach(given)
-      const reply = await hub.post('/sign', formatPem('CERTIFICATE REQUEST', csr.der), await requestKey(), context)
+      const reply = await hub.ask(
+        { path: '/sign', body: formatPem('CERTIFICATE REQUEST', csr.der) },
+        await requestKey(),
+        context,
+      )
       const names = csr.identifiers.map(({ value }) => value)
       const answer = readHubAnswer(reply, { host: hub.host, names, nowMs: context.clock.nowMs() })
       if (answer.outcome === 'issued')
@@ -107,6 +113,7 @@ function createHubIssuer(
         note: `${hub.host}: ${words}`,
       }
     },
+    boxes: createHubBoxes(hub, requestKey, reach),
     timeMs: (context) => hub.timeMs(reach(context)),
     async prepare(context) {
       await requestKey()

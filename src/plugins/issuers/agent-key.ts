@@ -46,8 +46,9 @@ async function readKey(file: string): Promise<KeyObject | undefined> {
   }
 }
 
+/** On a curve that keys can be sealed to, too; nothing is sealed to an Ed25519 key. */
 async function makeKey(file: string): Promise<KeyObject> {
-  const { privateKey } = generateKeyPairSync('ed25519')
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   await ensureDirectory(dirname(file))
   await writeDurably(file, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mustBeNew: true })
   await writeDurably(publicFileOf(file), describe(privateKey, true).publicPem, { mode: 0o644 })

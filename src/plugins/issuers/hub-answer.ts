@@ -11,24 +11,31 @@ export type HubAnswer =
 /** So long a 503 means that this certificate is not there yet; beyond it the server itself is away. */
 const longestShortWaitMs = 60_000
 
-/**
- * @param names of the request: a refusal that mentions one is about it
- * @throws ProblemError with the server's own words
- */
-export function readHubAnswer(
-  reply: HttpReply,
-  { host, names, nowMs }: { readonly host: string; readonly names: readonly string[]; readonly nowMs: number },
-): HubAnswer {
+export type HubQuestioner = {
+  readonly host: string
+  /** Of the request: a refusal that mentions one is about it. */
+  readonly names: readonly string[]
+  readonly nowMs: number
+}
+
+/** @throws ProblemError with the server's own words */
+export function readHubAnswer(reply: HttpReply, questioner: HubQuestioner): HubAnswer {
+  if (reply.status !== 200) return readHubRefusal(reply, questioner)
   const text = new TextDecoder().decode(reply.body)
-  const { status } = reply
-  if (status === 200) {
-    if (text.includes('-----BEGIN CERTIFICATE-----')) return { outcome: 'issued', chainPem: text }
-    throw problem('serverInternal', `the server at ${host} answered something that is no certificate`, {
-      when: 'backoff',
-    })
-  }
+  if (text.includes('-----BEGIN CERTIFICATE-----')) return { outcome: 'issued', chainPem: text }
+  throw problem('serverInternal', `the server at ${questioner.host} answered something that is no certificate`, {
+    when: 'backoff',
+  })
+}
+
+/** @returns when to ask again, where it only takes a moment. @throws ProblemError with the server's own words */
+export function readHubRefusal(
+  { status, headers, body }: HttpReply,
+  { host, names, nowMs }: HubQuestioner,
+): Extract<HubAnswer, { outcome: 'later' }> {
+  const text = new TextDecoder().decode(body)
   const words = wordsOf(text, status)
-  const retryAfterMs = parseRetryAfter(reply.headers.get('retry-after')?.[0], nowMs)
+  const retryAfterMs = parseRetryAfter(headers.get('retry-after')?.[0], nowMs)
   const later: Retry =
     retryAfterMs === undefined ? { when: 'backoff' } : { when: 'notBefore', atMs: nowMs + retryAfterMs }
   const never: Retry = { when: 'never' }

@@ -3,6 +3,13 @@ import { ProblemError } from '../../acme/problem.ts'
 import type { HttpReply, PluginContext } from '../../plugin-api.ts'
 import { type RequestKey, signRequest } from '../../signature/sign-request.ts'
 
+/** With a body it is a POST. */
+export type HubQuestion = {
+  readonly path: string
+  readonly body?: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
 /** Signed requests to another acmems. */
 export interface HubConnection {
   readonly host: string
@@ -10,7 +17,9 @@ export interface HubConnection {
    * Signed; once more where the server's `Date` shows that our clock is why it did not hold.
    * @throws ProblemError when nothing came back
    */
-  post(path: string, body: string, key: RequestKey, context: PluginContext): Promise<HttpReply>
+  ask(question: HubQuestion, key: RequestKey, context: PluginContext): Promise<HttpReply>
+  /** Unsigned: what everybody may ask. @throws ProblemError when nothing came back */
+  askUnsigned(path: string, context: PluginContext): Promise<HttpReply>
   /** The time by the server's `Date` headers. Asks only where there is a doubt. @throws ProblemError */
   timeMs(context: PluginContext): Promise<number | undefined>
 }
@@ -68,12 +77,19 @@ export function createHubConnection(origin: string, userAgent: string): HubConne
     return lastDate === undefined ? undefined : lastDate.hubMs + sinceMs(context)
   }
 
-  async function post(path: string, body: string, key: RequestKey, context: PluginContext): Promise<HttpReply> {
+  async function ask(
+    { path, body, headers }: HubQuestion,
+    key: RequestKey,
+    context: PluginContext,
+  ): Promise<HttpReply> {
     const { clock, log } = context
+    const method = body === undefined ? 'GET' : 'POST'
+    const sent = body === undefined ? {} : { body }
+    const about = body === undefined ? headers : { ...headers, 'content-type': 'text/plain' }
     const signedAt = (createdAtMs: number) => {
       const nonce = Buffer.from(context.randomBytes(nonceBytes)).toString('hex')
-      const signature = signRequest({ method: 'POST', url: `${origin}${path}`, body }, key, { createdAtMs, nonce })
-      return send('POST', path, { body, headers: { ...signature, 'content-type': 'text/plain' } }, context)
+      const signature = signRequest({ method, url: `${origin}${path}`, body }, key, { createdAtMs, nonce })
+      return send(method, path, { ...sent, headers: { ...signature, ...about } }, context)
     }
     const createdAtMs = believedNowMs(clock.nowMs(), estimateMs(context))
     const reply = await signedAt(createdAtMs)
@@ -94,7 +110,7 @@ export function createHubConnection(origin: string, userAgent: string): HubConne
     return estimateMs(context)
   }
 
-  return { host, post, timeMs }
+  return { host, ask, askUnsigned: (path, context) => send('GET', path, {}, context), timeMs }
 }
 
 function dateOf(reply: HttpReply): number | undefined {
