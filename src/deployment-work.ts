@@ -11,7 +11,7 @@ import type { ProbeTarget } from './probe/probe-target.ts'
 import { createProber } from './probe/prober.ts'
 import type { Expected } from './probe/verdict.ts'
 import type { Runtime } from './runtime.ts'
-import type { Box } from './state/boxes.ts'
+import type { BoxContent } from './state/boxes.ts'
 import type { Certificate } from './x509/certificate.ts'
 import { parseChain } from './x509/chain.ts'
 import { parseCsrPem } from './x509/csr.ts'
@@ -29,7 +29,7 @@ export interface DeploymentWork {
   readonly watch: DeploymentWatch
   /** What is installed here and to be looked at. */
   installed(): Promise<readonly Installed[]>
-  noteBox(box: Box, client: string): void
+  noteBox(box: BoxContent, client: string): void
 }
 
 /** Who picked up what, and whether it is served: for the server, and for a command that looks once. */

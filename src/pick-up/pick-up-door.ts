@@ -21,7 +21,7 @@ export type PickUpParts<Rules extends PickUpRules> = {
   readonly boxes: Pick<Boxes, 'findContent' | 'findBegun'>
   readonly identify: Identify<Rules>
   /** Who asked has this box now; costs next to nothing. */
-  readonly pickedUp?: (box: Box, client: string) => void
+  readonly pickedUp?: (box: BoxContent, client: string) => void
   readonly clock: Clock
   readonly log: Logger
   readonly makeRequestId: () => string
