@@ -1,9 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { believedNowMs } from './acme/believed-time.ts'
 import { certificateBlockName } from './config/certificate-block.ts'
 import type { CertificateSection } from './config/config.ts'
 import { createBoxHolding } from './managed/box-holding.ts'
-import { createFileHolding } from './managed/file-holding.ts'
+import { openBoxKey } from './managed/box-key.ts'
+import { type BoxPickUp, createBoxPickUp } from './managed/box-pick-up.ts'
+import { createFileHolding, type FileHolding } from './managed/file-holding.ts'
 import type { Holding } from './managed/holding.ts'
 import { hookFacts, runCommand } from './managed/hooks.ts'
 import type { Managed } from './managed/upkeep.ts'
@@ -27,29 +30,63 @@ export async function openManagedCertificates(
 ): Promise<Managed[]> {
   return await Promise.all(
     sections.map(async (section): Promise<Managed> => {
-      const folder = join(parts.stateFolder, 'certificates', section.name)
-      const holding = await openHolding(section, folder, parts)
-      return { section, folder, holding, block: certificateBlockName(section.name) }
+      const folder = certificateFolder(parts.stateFolder, section)
+      const common = { section, folder, block: certificateBlockName(section.name) }
+      const box = await openOwnBox(section, parts)
+      if (box !== undefined) return { ...common, holding: box }
+      const holding = openFiles(section, folder, parts)
+      const pickUp = openPickUp(section, folder, holding, parts)
+      return { ...common, holding, ...(pickUp === undefined ? {} : { pickUp }) }
     }),
   )
 }
 
-async function openHolding(section: CertificateSection, folder: string, parts: ManagedParts): Promise<Holding> {
+/** Where what we remember of it is. */
+export function certificateFolder(stateFolder: string, { name }: Pick<CertificateSection, 'name'>): string {
+  return join(stateFolder, 'certificates', name)
+}
+
+/** One that is sealed here. */
+async function openOwnBox(section: CertificateSection, parts: ManagedParts): Promise<Holding | undefined> {
   const { context, boxes } = parts
   const { recipient } = section.values
-  if (recipient !== undefined || section.recipientPem !== undefined) {
-    try {
-      const pem = section.recipientPem ?? (await readFile(recipient ?? '', 'utf8'))
-      return createBoxHolding(section, { boxes, recipient: parseRecipient(pem), context })
-    } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : 'cannot be read'
-      throw new Error(`${section.origin}: [certificate "${section.name}"] recipient ${recipient}: ${reason}`, { cause })
-    }
+  if (recipient === undefined && section.recipientPem === undefined) return undefined
+  try {
+    const pem = section.recipientPem ?? (await readFile(recipient ?? '', 'utf8'))
+    return createBoxHolding(section, { boxes, recipient: parseRecipient(pem), context })
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : 'cannot be read'
+    throw new Error(`${section.origin}: [certificate "${section.name}"] recipient ${recipient}: ${reason}`, { cause })
   }
+}
+
+/** One that is sealed elsewhere, to us. */
+function openPickUp(
+  section: CertificateSection,
+  folder: string,
+  holding: FileHolding,
+  { issuers, context }: ManagedParts,
+): BoxPickUp | undefined {
+  const { box: name, 'box-key': keyFile, 'box-interval': intervalMs } = section.values
+  if (name === undefined) return undefined
+  const source = issuers.get(section.issuer)?.boxes
+  if (source === undefined)
+    throw new Error(`${section.origin}: [certificate "${section.name}"] the issuer "${section.issuer}" has no boxes`)
+  const boxKey = () => openBoxKey(source, keyFile)
+  return createBoxPickUp({ name, source, holding, folder, intervalMs, context, boxKey })
+}
+
+function openFiles(section: CertificateSection, folder: string, parts: ManagedParts): FileHolding {
+  const { context } = parts
+  const issuer = parts.issuers.get(section.issuer)
   return createFileHolding(section, {
     folder,
     context,
-    wish: wishOf(section, parts.issuers.get(section.issuer)?.key ?? ''),
+    wish: wishOf(section, issuer?.key ?? ''),
+    async trustedNowMs() {
+      const issuerMs = await issuer?.timeMs?.(context).catch(() => undefined)
+      return believedNowMs(context.clock.nowMs(), issuerMs)
+    },
     async makePkcs12(chain, keyPem, password) {
       const { buildPkcs12 } = await import('./x509/pkcs12.ts')
       const key = parsePrivateKey(Buffer.from(keyPem))

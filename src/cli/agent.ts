@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import { agentEnrollCommand } from './agent-enroll.ts'
+import { agentRegisterCommand } from './agent-register.ts'
 import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
 import { serve } from './serve.ts'
 import { UsageError } from './usage-error.ts'
@@ -12,13 +13,14 @@ export function agentCommand(): Command {
   return withConfigFlags(new Command('agent'))
     .summary('keep the certificates of this host, from another acmems; enroll makes its key known there')
     .description(
-      'Keep the [certificate] sections of the configuration: order, install, renew, without listening anywhere. Like\n"acmems serve", whose signals it knows, except that [mgmt] listener is empty unless it is written.\nWith [issuer "hub"] type = acmems the certificates come from another acmems; key and request stay on this host.',
+      'Keep the [certificate] sections of the configuration: order, install, renew, without listening anywhere. Like\n"acmems serve", whose signals it knows, except that [mgmt] listener is empty unless it is written.\nWith [issuer "hub"] type = acmems the certificates come from another acmems; key and request stay on this host,\nor, with box = NAME, come sealed to this host\'s key.',
     )
     .argument('[config...]', 'configuration files')
     .addCommand(agentEnrollCommand())
+    .addCommand(agentRegisterCommand())
     .addHelpText(
       'after',
-      '\nExamples:\n  acmems agent enroll --server https://hub.example:1313 --token TOKEN --pin sha256//...\n  acmems agent /etc/acmems/agent.ini\n  acmems check-config /etc/acmems/agent.ini',
+      '\nExamples:\n  acmems agent enroll --server https://hub.example:1313 --token TOKEN --pin sha256//...\n  acmems agent register /etc/acmems/agent.ini\n  acmems agent /etc/acmems/agent.ini\n  acmems check-config /etc/acmems/agent.ini',
     )
     .action(runAgent)
 }

@@ -4,7 +4,7 @@ import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CertificateSection } from '../config/config.ts'
 import { ensureDirectory, removeLeftovers, writeDurably } from '../durable-file.ts'
-import type { PluginContext } from '../plugin-api.ts'
+import type { FetchedBox, PluginContext } from '../plugin-api.ts'
 import type { Chain } from '../x509/chain.ts'
 import { parseCsrPem } from '../x509/csr.ts'
 import { formatPem } from '../x509/pem.ts'
@@ -32,12 +32,22 @@ export type FileHoldingParts = {
   readonly makePkcs12: MakePkcs12
   /** Runs `check`; throws when what was installed is not right. */
   check(chain: Chain): Promise<void>
+  /** The time, asked where a certificate seems not to be valid now: it may be our clock that is wrong. */
+  trustedNowMs(): Promise<number>
+}
+
+/** A key that was made elsewhere, and the certificate for it. */
+export type OpenedBox = { readonly box: FetchedBox; readonly key: KeyObject; readonly chain: Chain }
+
+export type FileHolding = Holding & {
+  /** Makes this the next, if it may be installed; durable when resolved. @throws ChainError */
+  adopt(opened: OpenedBox): Promise<void>
 }
 
 const nextKeyFile = 'next.key.pem'
 
 /** Keys and certificates in files of this machine. */
-export function createFileHolding({ values }: CertificateSection, parts: FileHoldingParts): Holding {
+export function createFileHolding({ values }: CertificateSection, parts: FileHoldingParts): FileHolding {
   const { folder, wish, context } = parts
   const nextKeyPath = join(folder, nextKeyFile)
   const held = (made: MadeRequest): HeldRequest => ({
@@ -70,18 +80,31 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     return path === undefined ? undefined : await readKey(path)
   }
 
-  async function begin(): Promise<HeldRequest> {
+  async function draft(key: KeyObject): Promise<MadeRequest> {
     // Loaded when it is needed: ASN.1 is a large library.
     const { buildRequestDer } = await import('./request-draft.ts')
-    const memory = await readMemory(folder)
-    const { key, isNew } = await keyForNext(memory)
-    const csrDer = buildRequestDer(values, key)
+    return { csrPem: formatPem('CERTIFICATE REQUEST', buildRequestDer(values, key)), wish }
+  }
+
+  async function makeNext(key: KeyObject, isNew: boolean, next: MadeRequest): Promise<HeldRequest> {
     await ensureDirectory(folder)
     if (isNew) await writeSecret(nextKeyPath, privateKeyPem(key))
     else await rm(nextKeyPath, { force: true })
-    const next = { csrPem: formatPem('CERTIFICATE REQUEST', csrDer), wish }
-    await writeMemory(folder, { ...memory, next })
+    await writeMemory(folder, { ...(await readMemory(folder)), next })
     return held(next)
+  }
+
+  async function begin(): Promise<HeldRequest> {
+    const { key, isNew } = await keyForNext(await readMemory(folder))
+    return await makeNext(key, isNew, await draft(key))
+  }
+
+  async function prove(chain: Chain, { csrPem }: MadeRequest, memory: CertificateMemory): Promise<void> {
+    const { notBeforeMs, notAfterMs } = chain.leaf
+    const ownMs = context.clock.nowMs()
+    const nowMs = ownMs >= notBeforeMs && ownMs < notAfterMs ? ownMs : await parts.trustedNowMs()
+    const need = parseCsrPem(csrPem)
+    proveChain(chain, { need, nowMs, ...(await readRoots()), ...formerBeginning(memory) })
   }
 
   /** The key of the next request, or of the current one. */
@@ -97,9 +120,7 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     const memory = await readMemory(folder)
     const made = occasion === 'next' ? memory.next : memory.current
     if (made === undefined) throw new Error('there is no request to install a certificate for')
-    const csr = parseCsrPem(made.csrPem)
-    const nowMs = context.clock.nowMs()
-    proveChain(chain, { need: csr, nowMs, ...(await readRoots()), ...formerBeginning(memory) })
+    await prove(chain, made, memory)
     const keyPem = privateKeyPem(await keyOf(memory, made))
     try {
       const files = await outputFiles(values, chain, keyPem, parts.makePkcs12)
@@ -116,7 +137,7 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
         ...withoutPlacing(rest),
         ...(occasion === 'again' && next !== undefined ? { next } : {}),
         current: { ...current, files: files.map(noteOf) },
-        hookDue: { failures: 0, retryAtMs: 0, sinceMs: nowMs },
+        hookDue: { failures: 0, retryAtMs: 0, sinceMs: context.clock.nowMs() },
       })
       if (occasion === 'next') await rm(nextKeyPath, { force: true })
     } finally {
@@ -192,6 +213,11 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
       return { ...held(current), serial: current.serial, ...beginningOf(current) }
     },
     begin,
+    async adopt({ key, chain, box }) {
+      const next = { ...(await draft(key)), box }
+      await prove(chain, next, await readMemory(folder))
+      await makeNext(key, true, next)
+    },
     async discard() {
       const { next: _, ...rest } = await readMemory(folder)
       await writeMemory(folder, rest)

@@ -2,11 +2,15 @@ import { readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isJsonObject, type JsonObject } from '../acme/json-object.ts'
 import { ensureDirectory, removeLeftovers, writeDurably } from '../durable-file.ts'
+import type { FetchedBox } from '../plugin-api.ts'
 import { parseCsrPem } from '../x509/csr.ts'
 import type { Wish } from './wish.ts'
 
-/** A request that was made for a managed certificate, and what it asks for. */
-export type MadeRequest = { readonly csrPem: string; readonly wish: Wish }
+/**
+ * A request that was made for a managed certificate, and what it asks for. Where the key came in a sealed box the
+ * request says whose key it is, and the box is kept, sealed, for repairs.
+ */
+export type MadeRequest = { readonly csrPem: string; readonly wish: Wish; readonly box?: FetchedBox }
 
 /** What was installed where; `holdsKey` where the private key can be read from it. */
 export type InstalledFile = { readonly path: string; readonly sha256: string; readonly holdsKey: boolean }
@@ -83,6 +87,12 @@ export async function writeMemory(folder: string, memory: CertificateMemory): Pr
   await writeDurably(join(folder, fileName), `${JSON.stringify(memory, undefined, 1)}\n`)
 }
 
+/** Somebody cured what failed: it is tried again at the next look. */
+export async function forgetTrouble(folder: string): Promise<void> {
+  const { trouble, ...rest } = await readMemory(folder)
+  if (trouble !== undefined) await writeMemory(folder, rest)
+}
+
 function parseMemory(value: unknown): CertificateMemory {
   if (!isJsonObject(value)) throw new TypeError('no object')
   const { next, current, hookDue, trouble, placing } = value
@@ -95,13 +105,18 @@ function parseMemory(value: unknown): CertificateMemory {
   }
 }
 
-function parseRequest({ csrPem, wish }: JsonObject): MadeRequest {
+function parseRequest({ csrPem, wish, box }: JsonObject): MadeRequest {
   if (!isJsonObject(wish)) throw new TypeError('no wish')
   parseCsrPem(textOf(csrPem))
   return {
     csrPem: textOf(csrPem),
     wish: Object.fromEntries(Object.entries(wish).map(([key, text]) => [key, textOf(text)])),
+    ...(isJsonObject(box) ? { box: parseBox(box) } : {}),
   }
+}
+
+function parseBox({ pem, etag }: JsonObject): FetchedBox {
+  return { pem: textOf(pem), etag: etag === undefined ? undefined : textOf(etag) }
 }
 
 function parseInstalled({ serial, files, notBeforeMs }: JsonObject): Omit<InstalledCertificate, keyof MadeRequest> {

@@ -10,7 +10,7 @@ import { KeyLostError } from './file-holding.ts'
 import { lockFolder } from './folder-lock.ts'
 import type { HeldRequest } from './holding.ts'
 import { runDueHooks } from './hook-runs.ts'
-import type { Look, Managed } from './managed.ts'
+import type { Look, Managed, Step } from './managed.ts'
 import { readMemory, setAsideDamaged, type Trouble, writeMemory } from './memory.ts'
 import { pauseAfter } from './pause.ts'
 import { assessSituation, type Situation } from './situation.ts'
@@ -55,9 +55,6 @@ const lookEveryMs = 5 * 60_000
 const maxAtOnce = 4
 /** Hooks of what is done wait so long for what is still being worked on. */
 const longestWorkMs = 30_000
-
-/** What was being done when it failed. */
-type Step = { at: Trouble['at'] }
 
 /** Keeps managed certificates as they are wanted: orders, installs, repairs, tells. */
 export function createUpkeep(parts: UpkeepParts): Upkeep {
@@ -109,10 +106,14 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     if (aside !== undefined)
       log.warn('what was remembered of a certificate is damaged; it begins anew', { certificate: section.name, aside })
     await holding.tidy()
-    const situation = await assess(managed, force)
     const { trouble, placing, ...rest } = await readMemory(folder)
     const isPatient = trouble !== undefined && !force && !isFresh && placing !== true
     const waiting = isPatient && trouble.retryAtMs > clock.nowMs() ? trouble : undefined
+    if (managed.pickUp !== undefined) {
+      const found = await managed.pickUp.look({ force, waiting, step, progress: (text) => progress(managed, text) })
+      return 'chain' in found ? installed(managed, found.chain, found.outcome, found.why) : found
+    }
+    const situation = await assess(managed, force)
     const repaired = await repair(managed, situation, { waiting, step }).catch((error: unknown) => {
       // What replaces it anyhow may do better.
       if (situation.why === undefined) throw error
@@ -235,6 +236,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
         certificates: parts.certificates,
         progress,
         async findInstalled(managed) {
+          if (managed.pickUp !== undefined) return await managed.pickUp.findInstalled()
           const current = await managed.holding.current()
           return current === undefined ? undefined : (await findKept(managed, current))?.chain
         },
@@ -272,7 +274,11 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
         const work = lookAt(managed)
           .then((look) => {
             const untilMs =
-              look.outcome === 'waiting' ? look.untilMs : look.outcome === 'failed' ? look.retryAtMs : undefined
+              look.outcome === 'waiting'
+                ? look.untilMs
+                : look.outcome === 'failed'
+                  ? look.retryAtMs
+                  : managed.pickUp?.nextLookAtMs()
             if (untilMs !== undefined && nextLookAtMs.has(managed.block))
               nextLookAtMs.set(managed.block, Math.min(untilMs, clock.nowMs() + lookEveryMs))
           })
@@ -294,6 +300,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     successorOf,
     run,
     async plan(managed, { force = false } = {}) {
+      if (managed.pickUp !== undefined) return await managed.pickUp.plan(force)
       const { why, damage } = await assess(managed, force)
       if (why !== undefined) return `a certificate is asked for, because ${why}`
       return damage === undefined ? undefined : `it is put in place again: ${damage.reason}`
