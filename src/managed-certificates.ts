@@ -67,13 +67,13 @@ function openPickUp(
   holding: FileHolding,
   { issuers, context }: ManagedParts,
 ): BoxPickUp | undefined {
-  const { box: name, 'box-key': keyFile, 'box-interval': intervalMs } = section.values
+  const { box: name, 'box-key': keyFile, 'box-interval': intervalSeconds } = section.values
   if (name === undefined) return undefined
   const source = issuers.get(section.issuer)?.boxes
   if (source === undefined)
     throw new Error(`${section.origin}: [certificate "${section.name}"] the issuer "${section.issuer}" has no boxes`)
   const boxKey = () => openBoxKey(source, keyFile)
-  return createBoxPickUp({ name, source, holding, folder, intervalMs, context, boxKey })
+  return createBoxPickUp({ name, source, holding, folder, intervalMs: 1000 * intervalSeconds, context, boxKey })
 }
 
 function openFiles(section: CertificateSection, folder: string, parts: ManagedParts): FileHolding {
