@@ -1,13 +1,32 @@
 // Sealed boxes on the other side: an agent registers, fetches, opens and installs them, and nothing else that it is sent.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { parseDnsName } from '../src/acme/identifier.ts'
+import { buildCertificate } from '../src/x509/certificate-builder.ts'
+import { formatPem } from '../src/x509/pem.ts'
+import { generatePrivateKey, privateKeyPem } from '../src/x509/private-key.ts'
+import { parseRecipient } from '../src/x509/recipient.ts'
+import { seal } from '../src/x509/sealed-key.ts'
 import { type Acmems, startAcmems } from './acmems.ts'
 import { runCommand } from './command.ts'
 import { certificatesOf, namesOf } from './host.ts'
+import { dayMs, hostKey, hourMs, makeAuthority, stranger } from './issuance-world.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { requirePeer } from './peers/peers.ts'
 
@@ -106,4 +125,228 @@ test('an agent registers a box, installs it, mends it, and follows its renewals'
   assert.equal(asked(), before, 'a 304 is no line at this level')
   assert.equal(serialOf(certificate), second)
   assert.equal(readFileSync(told, 'utf8').split('\n').length, 4)
+})
+
+// who sends something else --------------------------------------------------------------------------
+
+const agentKey = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const authority = makeAuthority()
+
+type Made = {
+  readonly names?: readonly string[]
+  readonly recipient?: KeyObject
+  readonly certifiedKey?: KeyObject
+  readonly fromMs?: number
+}
+
+/** As a server would make it. */
+async function makeBox({ names = ['ink.lab.test'], recipient, certifiedKey, fromMs }: Made = {}) {
+  const key = await generatePrivateKey('ec-256')
+  const publicPem = (recipient ?? agentKey.publicKey).export({ type: 'spki', format: 'pem' }).toString()
+  const notBeforeMs = fromMs ?? Date.now() - hourMs
+  const der = buildCertificate({
+    kind: 'leaf',
+    identifiers: names.map(parseDnsName),
+    publicKey: createPublicKey(certifiedKey ?? key),
+    issuer: authority,
+    notBeforeMs,
+    notAfterMs: notBeforeMs + 90 * dayMs,
+    serial: randomBytes(16),
+  })
+  const sealed = seal(privateKeyPem(key), parseRecipient(publicPem), { randomBytes })
+  return `${sealed}${formatPem('CERTIFICATE', der)}${authority.pem}`
+}
+
+/** A hub that says what it is told to say. */
+async function startStub() {
+  let answer: { readonly status?: number; readonly text: string; readonly headers?: Record<string, string> } = {
+    text: '',
+  }
+  const asked: string[] = []
+  const server = createServer((request, response) => {
+    asked.push(`${request.method} ${request.url} ${request.headers['if-none-match'] ?? '-'}`)
+    response.writeHead(answer.status ?? 200, { 'content-type': 'text/plain', ...answer.headers })
+    response.end(answer.text)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  return {
+    url: `http://127.0.0.1:${port}`,
+    asked,
+    say: (next: typeof answer) => {
+      answer = next
+    },
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
+/** An agent's configuration at that stub, with the agent's key. */
+function configAt(folder: string, url: string, more: string): string {
+  const keyFile = join(folder, 'agent.key')
+  writeFileSync(keyFile, agentKey.privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 })
+  return `[issuer "hub"]\ntype = acmems\nserver = ${url}\nkey = ${keyFile}\n[mgmt]\ndefault-issuer = hub\n[certificate "printer"]\ndomain = ink.lab.test\nbox = ink\n${more}`
+}
+
+const flip = (text: string, at: number) => `${text.slice(0, at)}${text[at] === 'A' ? 'B' : 'A'}${text.slice(at + 1)}`
+
+test('nothing is installed that was altered, is for others, is over, or is older', async () => {
+  using folder = makeTempFolder('box')
+  await using stub = await startStub()
+  const at = (name: string) => join(folder.path, name)
+  writeFileSync(at('roots.pem'), stranger.pem)
+  const files = `key = ${at('ink.key')}\nfullchain = ${at('ink.pem')}\ncheck = test ! -e ${at('broken')}\n`
+  const config = writeConfig(folder.path, configAt(folder.path, stub.url, files))
+  const pinned = at('pinned.ini')
+  writeFileSync(pinned, `${readFileSync(config, 'utf8')}ca-file = ${at('roots.pem')}\n`)
+  const renew = (file = config) => runCommand(['renew', '--force', file])
+  const remembered = join(folder.path, 'state', 'certificates', 'printer')
+
+  const good = await makeBox()
+  stub.say({ text: good, headers: { etag: '"1"' } })
+  const first = await renew()
+  assert.equal(first.code, 0, first.err)
+  assert.match(first.out, /^printer: installed [0-9A-F]+, because there is none yet\n$/)
+  const installed = () => [readFileSync(at('ink.key'), 'utf8'), readFileSync(at('ink.pem'), 'utf8')]
+  const before = installed()
+
+  const sealedEnd = good.indexOf('-----END CMS')
+  const bad: [string, RegExp, string?][] = [
+    [flip(good, sealedEnd - 40), /altered|cannot be opened/],
+    [flip(good, 300), /altered|cannot be opened|another recipient/],
+    [await makeBox({ recipient: generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey }), /another recipient/],
+    [await makeBox({ names: ['ink.lab.test', 'bank.test'] }), /other names than asked for/],
+    [await makeBox({ names: ['bank.test'] }), /other names than asked for/],
+    [await makeBox({ certifiedKey: hostKey }), /for another key/],
+    [await makeBox({ fromMs: Date.now() - 100 * dayMs }), /has expired/],
+    [await makeBox({ fromMs: Date.now() + 2 * dayMs }), /not valid yet/],
+    [await makeBox({ fromMs: Date.now() - 10 * dayMs }), /older than the one that is installed/],
+    [good, /not one of the roots in ca-file/, pinned],
+    [good.slice(sealedEnd + 20), /no sealed key in it/],
+    [good.slice(0, good.lastIndexOf('-----END')), /cut off|damaged/],
+    [`${good}${privateKeyPem(hostKey).toString()}`, /holds a PRIVATE KEY/],
+    ['<html>hello</html>', /no sealed key in it/],
+    ['x'.repeat(300_000), /did not answer/],
+  ]
+  for (const [text, said, file] of bad) {
+    stub.say({ text, headers: { etag: '"2"' } })
+    const outcome = await renew(file)
+    assert.equal(outcome.code, 1, String(said))
+    assert.match(outcome.err, said)
+    assert.equal(outcome.out, '')
+    assert.deepEqual(installed(), before, String(said))
+  }
+  assert.deepEqual(readdirSync(remembered).sort(), ['certificate.json', 'lock.db'])
+  assert.ok(!readFileSync(join(remembered, 'certificate.json')).includes('PRIVATE'))
+
+  for (const [status, headers, said] of [
+    [503, { 'retry-after': '7' }, /busy/],
+    [503, {}, /busy/],
+    [403, {}, /refused: busy/],
+    [401, {}, /does not take this machine's signature/],
+    [304, {}, /status 304/],
+  ] as const) {
+    stub.say({ status, text: 'busy', headers })
+    const outcome = await renew()
+    assert.equal(outcome.code, 1)
+    assert.match(outcome.err, said)
+  }
+
+  // What check refuses is taken back, and its key is nowhere then.
+  stub.say({ text: await makeBox(), headers: { etag: '"3"' } })
+  writeFileSync(at('broken'), '')
+  assert.equal((await renew()).code, 1)
+  assert.deepEqual(installed(), before)
+  assert.ok(!existsSync(join(remembered, 'next.key.pem')))
+  rmSync(at('broken'))
+  assert.equal((await renew()).code, 0)
+  assert.notDeepEqual(installed(), before)
+
+  // Then it is asked with the ETag.
+  stub.say({ status: 304, text: '' })
+  const same = await runCommand(['renew', config])
+  assert.deepEqual([same.code, same.out, same.err], [0, '', ''])
+  assert.equal(stub.asked.at(-1), 'GET /box/ink "3"')
+})
+
+test('killed while it installs: a matching pair in the folder at every moment, and the new one in the end', async (t) => {
+  if (!requirePeer(t, 'openssl')) return
+  using folder = makeTempFolder('box')
+  await using stub = await startStub()
+  const at = (name: string) => join(folder.path, name)
+  // check holds it up in the middle of the installation.
+  const places = (more: string) =>
+    `${more}check = touch ${at('checking')}; while test -e ${at('held')}; do sleep 0.1; done\n`
+  for (const kind of ['directory', 'paths']) {
+    const place = at(kind)
+    mkdirSync(place)
+    const more =
+      kind === 'directory'
+        ? `directory = ${place}\n`
+        : `key = ${place}/privkey.pem\ncertificate = ${place}/cert.pem\nfullchain = ${place}/fullchain.pem\n`
+    const home = at(`${kind}-agent`)
+    mkdirSync(home)
+    const config = configAt(home, stub.url, places(more))
+    const options = { folder: home, command: 'agent' } as const
+    stub.say({ text: await makeBox(), headers: { etag: '"1"' } })
+    let agent = await startAcmems(config, options)
+    await using cleanup = new AsyncDisposableStack()
+    cleanup.defer(() => agent.stop())
+    const certificate = join(place, 'cert.pem')
+    await until('the first', () => agent.log().includes('"msg":"certificate installed"'))
+    const first = serialOf(certificate)
+
+    rmSync(at('checking'), { force: true })
+    writeFileSync(at('held'), '')
+    stub.say({ text: await makeBox(), headers: { etag: '"2"' } })
+    reload(agent)
+    await until('the installation', () => existsSync(at('checking')))
+    process.kill(agent.pid, 'SIGKILL')
+    await until('its end', () => agent.hasEnded())
+    assert.ok(isPair(place), kind)
+    rmSync(at('held'))
+    // The hub is away now: what was begun is finished with what is here.
+    stub.say({ status: 500, text: 'away' })
+    agent = await startAcmems(config, options)
+    await until('the end of it', () => agent.log().includes('"msg":"certificate repaired"'))
+    assert.ok(isPair(place), kind)
+    assert.notEqual(serialOf(certificate), first)
+    assert.ok(!existsSync(join(home, 'state', 'certificates', 'printer', 'next.key.pem')))
+
+    // A pair that was torn, as by a power failure, is put right at the next start.
+    process.kill(agent.pid, 'SIGKILL')
+    await until('its end', () => agent.hasEnded())
+    const second = serialOf(certificate)
+    const target = realpathSync(place)
+    writeFileSync(join(target, 'privkey.pem'), hostKey.export({ type: 'pkcs8', format: 'pem' }))
+    agent = await startAcmems(config, options)
+    await until('the repair', () => isPair(place))
+    assert.equal(serialOf(certificate), second)
+  }
+})
+
+test('a box needs an issuer that has some, and says itself what else is wrong', async () => {
+  using folder = makeTempFolder('box')
+  const base = configAt(folder.path, 'http://127.0.0.1:1', 'directory = /tmp/nowhere\n')
+  for (const [config, said] of [
+    [base.replace('default-issuer = hub', ''), /has a box, and its issuer "default" has none: name one of type acmems/],
+    [`${base}reuse-key = yes\n`, /has a box: every one has a key of its own/],
+    [`${base}subject = /CN=x\n`, /has a box: whoever makes it decides on subject/],
+    [`${base}recipient = /x.pub\n`, /has a recipient and a box/],
+    [`${base}box-interval = 5\n`, /less than 60 seconds/],
+    [base.replace('box = ink', 'box = a/b'), /no name of letters/],
+    [base.replace('box = ink', 'box-key = /x'), /has a box-key without a box/],
+  ] as const) {
+    const outcome = await runCommand(['check-config', writeConfig(folder.path, config)])
+    assert.equal(outcome.code, 1, config)
+    assert.match(outcome.err, said)
+  }
+  const ed25519 = generateKeyPairSync('ed25519').privateKey
+  const file = writeConfig(folder.path, base.replace('directory = /tmp/nowhere', `directory = ${folder.path}/tls`))
+  writeFileSync(join(folder.path, 'agent.key'), ed25519.export({ type: 'pkcs8', format: 'pem' }))
+  const refused = await runCommand(['agent', 'register', file])
+  assert.equal(refused.code, 1)
+  assert.match(refused.err, /nothing can be sealed to the key that requests are signed with \(ed25519\)/)
 })
