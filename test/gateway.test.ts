@@ -397,6 +397,11 @@ test('metadata = no with a storage that keeps is an error that says what to writ
     load(''),
     /acmems\.ini:4: .*metadata = no needs a storage that keeps nothing, and "state" is of type state; write storage = none/,
   )
+  await assert.rejects(
+    load('storage = none\nregister-boxes = yes\n'),
+    /:6: .*metadata = no and register-boxes contradict/,
+  )
+  await assert.rejects(load('storage = none\nprobe = caller:443\n'), /:6: .*metadata = no and probe contradict/)
   assert.equal((await load('storage = none\n')).blocks[0]?.values.metadata, false)
   const named = await load('storage = nothing\n[storage "nothing"]\ntype = none\n')
   assert.equal(named.blocks[0]?.values.metadata, false)

@@ -138,6 +138,12 @@ export function resolveConfig(
         originOf(section, 'metadata'),
         `[${sectionKey(section)}] metadata = no needs a storage that keeps nothing, and ${JSON.stringify(storage)} is of type ${storageType}; write storage = none`,
       )
+    for (const [key, isSet] of [
+      ['register-boxes', values['register-boxes']],
+      ['probe', values.probe.length > 0],
+    ] as const)
+      if (!values.metadata && isSet)
+        complain(originOf(section, key), `[${sectionKey(section)}] metadata = no and ${key} contradict each other`)
     return {
       name: section.name ?? '',
       origin: section.origin,
