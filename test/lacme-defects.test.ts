@@ -210,6 +210,7 @@ test('D10, D18: one section that cannot be installed keeps no other waiting; mod
   assert.match(err, /^two: failed: this machine does not know the group no-such-group \(owner\)$/m)
   assert.match(err, /^gone: failed: .*\/nowhere.pem/m)
   assert.equal(err.trim().split('\n').length, 3, err)
+  assert.equal(machine.asked(), 1, 'what could not be installed is not asked for')
   const serial = assertPair(machine)
   chmodSync(machine.at('web.key'), 0o644)
   assert.match((await machine.renew('web')).out, new RegExp(`repaired ${serial}, because .*has another mode`))

@@ -2,7 +2,8 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
 import { auditEventOf } from '../audit-log.ts'
-import { wakeAtMs } from '../issuance/renewal-plan.ts'
+import type { RegisterEntry } from '../issuance/records.ts'
+import { dueAtMs, wakeAtMs } from '../issuance/renewal-plan.ts'
 import { lockFolder } from '../managed/folder-lock.ts'
 import type { Look, Managed } from '../managed/upkeep.ts'
 import { releaseDeadHolders } from '../order-holder.ts'
@@ -63,6 +64,7 @@ async function renew(words: string[], flags: Flags): Promise<void> {
     tell: (event) => events.push(event),
     progress: tellProgress,
   })
+  const entries = await readEntries(desk)
   if (flags.dryRun) {
     const done: Done[] = []
     for (const one of chosen) done.push({ name: one.section.name, look: await plan(one) })
@@ -87,7 +89,7 @@ async function renew(words: string[], flags: Flags): Promise<void> {
 
   async function plan(one: Managed): Promise<Done['look']> {
     try {
-      const why = (await upkeep.plan(one, flags)) ?? (await isDue(desk, one))
+      const why = (await upkeep.plan(one, flags)) ?? whyDue(await findEntry(entries, one), desk.clock.nowMs())
       return why === undefined ? { outcome: 'in order' } : { outcome: 'planned', why }
     } catch (error) {
       return { outcome: 'failed', reason: error instanceof Error ? error.message : String(error) }
@@ -108,7 +110,7 @@ async function renew(words: string[], flags: Flags): Promise<void> {
   async function lookAfter(one: Managed): Promise<Look> {
     const look = await upkeep.lookAt(one, flags)
     if (look.outcome !== 'in order') return look
-    const entry = await findEntry(desk, one)
+    const entry = await findEntry(entries, one)
     if (entry === undefined || wakeAtMs(entry.plan, entry.notAfterMs) > desk.clock.nowMs()) return look
     // The CA is asked when it wants the certificate replaced; where that is now, the next one is made.
     await renewals.lookAt(entry)
@@ -144,19 +146,24 @@ function choose(managed: readonly Managed[], names: readonly string[]): readonly
   return names.length === 0 ? managed : managed.filter(({ section }) => names.includes(section.name))
 }
 
-async function findEntry({ state }: Desk, { holding, block }: Managed) {
-  const current = await holding.current()
-  if (current === undefined) return undefined
+type Entries = ReadonlyMap<string, readonly RegisterEntry[]>
+
+/** By block; the register can have many of others. */
+async function readEntries({ state }: Desk): Promise<Entries> {
   const { allEntries } = await import('./certificate-view.ts')
-  for await (const entry of allEntries(state.register))
-    if (entry.block === block && Buffer.from(entry.postedBytes).equals(current.postedBytes)) return entry
-  return undefined
+  const entries: RegisterEntry[] = []
+  for await (const entry of allEntries(state.register)) entries.push(entry)
+  return Map.groupBy(entries, ({ block }) => block)
 }
 
-async function isDue(desk: Desk, managed: Managed): Promise<string | undefined> {
-  const entry = await findEntry(desk, managed)
-  const { dueAtMs } = await import('../issuance/renewal-plan.ts')
-  return entry !== undefined && dueAtMs(entry.plan) <= desk.clock.nowMs()
+async function findEntry(entries: Entries, { holding, block }: Managed): Promise<RegisterEntry | undefined> {
+  const current = await holding.current()
+  if (current === undefined) return undefined
+  return entries.get(block)?.find(({ postedBytes }) => Buffer.from(postedBytes).equals(current.postedBytes))
+}
+
+function whyDue(entry: RegisterEntry | undefined, nowMs: number): string | undefined {
+  return entry !== undefined && dueAtMs(entry.plan) <= nowMs
     ? 'a certificate is asked for, because it is due'
     : undefined
 }

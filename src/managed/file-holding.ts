@@ -21,7 +21,7 @@ import {
 } from './memory.ts'
 import { type MakePkcs12, type OutputFile, outputFiles, outputPaths, sha256Of } from './output-files.ts'
 import { findOwner } from './owner.ts'
-import { type Placed, placeFiles, removeLeftPlaces, TornError } from './placement.ts'
+import { checkPlaces, type Placed, placeFiles, removeLeftPlaces, TornError } from './placement.ts'
 import { changesBetween, type Wish } from './wish.ts'
 
 export type FileHoldingParts = {
@@ -95,6 +95,9 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
   }
 
   async function begin(): Promise<HeldRequest> {
+    await checkPlaces(outputPaths(values), values.directory)
+    if (values.owner !== undefined) await findOwner(values.owner)
+    await readRoots()
     const { key, isNew } = await keyForNext(await readMemory(folder))
     return await makeNext(key, isNew, await draft(key))
   }

@@ -1,5 +1,18 @@
-import type { Stats } from 'node:fs'
-import { chmod, lstat, mkdir, readdir, readFile, readlink, rename, rm, rmdir, stat, symlink } from 'node:fs/promises'
+import { constants, type Stats } from 'node:fs'
+import {
+  access,
+  chmod,
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  rmdir,
+  stat,
+  symlink,
+} from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type FileOwner, removeLeftovers, syncFolder, writeDurably } from '../durable-file.ts'
 import { isAlive } from '../process-id.ts'
@@ -52,6 +65,25 @@ export async function placeFiles(
   return { undo }
 }
 
+/**
+ * Looks before a certificate is asked for whether it could be installed.
+ * @throws Error as placeFiles would
+ */
+export async function checkPlaces(paths: readonly string[], directory: string | undefined): Promise<void> {
+  if (directory !== undefined) {
+    await refuseWhatIsInTheWay(directory)
+    const parent = await lstat(dirname(directory)).catch(() => undefined)
+    // What is missing is made.
+    if (parent !== undefined) await checkFolderOf(directory)
+  }
+  for (const path of paths) if (dirname(path) !== directory) await checkFolderOf(path)
+}
+
+async function checkFolderOf(path: string): Promise<void> {
+  await refuseLooseFolders(dirname(path))
+  await explain(path, () => access(dirname(path), constants.W_OK))
+}
+
 async function placeFile(file: OutputFile, owner: FileOwner | undefined): Promise<Placed> {
   await refuseLooseFolders(dirname(file.path))
   const former = await readFormer(file.path)
@@ -95,7 +127,7 @@ async function placeFolder(
   await explain(directory, () => mkdir(versions, { recursive: true }))
   // In a folder like /tmp somebody else may have been there first.
   await refuseLooseFolders(versions)
-  await chmod(versions, folderMode)
+  await explain(directory, () => chmod(versions, folderMode))
   const folder = await explain(directory, () => makeNewFolder(join(versions, version)))
   const to = owner === undefined ? {} : { owner }
   for (const file of files)
@@ -159,10 +191,14 @@ async function pointTo(link: string, target: string): Promise<void> {
 }
 
 async function makeRoomForLink(directory: string): Promise<void> {
-  const there = await lstat(directory).catch(() => undefined)
-  if (there === undefined || there.isSymbolicLink()) return
   // An empty folder was made for us.
-  if (there.isDirectory() && (await readdir(directory)).length === 0) return rmdir(directory)
+  if ((await refuseWhatIsInTheWay(directory)) === 'an empty folder') await rmdir(directory)
+}
+
+async function refuseWhatIsInTheWay(directory: string): Promise<'an empty folder' | undefined> {
+  const there = await lstat(directory).catch(() => undefined)
+  if (there === undefined || there.isSymbolicLink()) return undefined
+  if (there.isDirectory() && (await readdir(directory)).length === 0) return 'an empty folder'
   throw new Error(`${directory} must become a link to a folder of ours: move away what is there`)
 }
 
