@@ -2,6 +2,7 @@ import type { RequestListener } from 'node:http'
 import { join } from 'node:path'
 import { auditEventOf, createAuditLog } from './audit-log.ts'
 import { createCertificateWork, createIssuanceOver, repeat } from './certificate-work.ts'
+import { certificateBlockName } from './config/certificate-block.ts'
 import type { CertificateSection, Config } from './config/config.ts'
 import { createDeploymentWork } from './deployment-work.ts'
 import { createDnsApiDoor } from './dns-api/dns-api-door.ts'
@@ -125,7 +126,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
         ...managed.filter(({ section: { name } }) => name !== section.name),
         ...(await open([section], runtime)),
       ]
-      upkeep.wake()
+      upkeep.wake(certificateBlockName(section.name), { afresh: true })
       return undefined
     },
     clock,

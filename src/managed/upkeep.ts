@@ -1,51 +1,20 @@
 import { asProblemError, ProblemError } from '../acme/problem.ts'
-import type { CertificateRecord, Issuance } from '../issuance/issue.ts'
+import type { CertificateRecord } from '../issuance/issue.ts'
 import type { IssueRequest, Kept } from '../issuance/kept.ts'
 import type { RegisterEntry } from '../issuance/records.ts'
-import type { StoredRequest } from '../issuance/renewals.ts'
-import type { IssuanceEvent, PluginContext } from '../plugin-api.ts'
 import { createTurns } from '../turns.ts'
 import { type Chain, ChainError } from '../x509/chain.ts'
 import { KeyLostError } from './file-holding.ts'
 import { lockFolder } from './folder-lock.ts'
 import type { HeldRequest } from './holding.ts'
 import { runDueHooks } from './hook-runs.ts'
-import type { Look, Managed, Step } from './managed.ts'
+import type { Look, Managed, Step, Upkeep, UpkeepParts } from './managed.ts'
 import { readMemory, setAsideDamaged, type Trouble, writeMemory } from './memory.ts'
 import { pauseAfter } from './pause.ts'
+import { beginAloud, reasonOf } from './reason.ts'
 import { assessSituation, type Situation } from './situation.ts'
 
-export type { Look, Managed } from './managed.ts'
-
-export type UpkeepParts = {
-  readonly issuance: Issuance
-  readonly context: PluginContext
-  /** Today's configuration. */
-  certificates(): readonly Managed[]
-  /** Today's configuration decides again. @throws ProblemError */
-  requestOf(stored: StoredRequest): IssueRequest
-  tell(event: IssuanceEvent): void
-  /** Told what is being done, for whoever watches. */
-  progress?(name: string, text: string): void
-}
-
-export interface Upkeep {
-  /** Does what is to be done for it now. Never rejects. */
-  lookAt(managed: Managed, wanted?: { readonly force?: boolean }): Promise<Look>
-  /** Says what would be done, and why. undefined: nothing */
-  plan(managed: Managed, wanted?: { readonly force?: boolean }): Promise<string | undefined>
-  /** See runDueHooks. */
-  runHooks(wanted?: { readonly now?: boolean }): Promise<string[]>
-  /**
-   * The request that takes the place of one in the register which is due: a new key, unless it is reused.
-   * `replaced`: it is no certificate of today's any more; undefined: it is none of ours.
-   */
-  successorOf(entry: RegisterEntry): Promise<IssueRequest | 'replaced' | undefined>
-  /** There may be something to do for the certificate of this block; without one, for all. */
-  wake(block?: string): void
-  /** Again and again, until the context's signal. Never rejects. */
-  run(): Promise<void>
-}
+export type { Look, Managed, Upkeep } from './managed.ts'
 
 /** Nobody asks over the network: it stands where otherwise an address does. */
 const remoteAddress = 'this machine'
@@ -209,7 +178,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
   async function noteTrouble(managed: Managed, error: unknown, at: Trouble['at']): Promise<Look> {
     if (context.signal.aborted) return { outcome: 'failed', reason: 'stopped' }
     const problem = asProblemError(error)
-    const reason = problem.code === 'serverInternal' && error instanceof Error ? error.message : problem.message
+    const reason = reasonOf(error)
     const { folder, section, block, holding } = managed
     let retryAtMs: number | undefined
     try {
@@ -259,7 +228,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
         held !== undefined && Buffer.from(held.postedBytes).equals(entry.postedBytes)
       if (isSame(next)) return undefined
       if (!isSame(current)) return 'replaced'
-      const made = next !== undefined && next.changes.length === 0 ? next : await holding.begin()
+      const made = next !== undefined && next.changes.length === 0 ? next : await beginAloud(holding)
       return isSame(made) ? undefined : requestFor(managed, made)
     })
   }
@@ -305,11 +274,12 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
       if (why !== undefined) return `a certificate is asked for, because ${why}`
       return damage === undefined ? undefined : `it is put in place again: ${damage.reason}`
     },
-    wake(block) {
-      if (block === undefined) {
-        nextLookAtMs.clear()
-        for (const managed of parts.certificates()) impatient.add(managed.block)
-      } else nextLookAtMs.delete(block)
+    wake(block, { afresh = block === undefined } = {}) {
+      for (const one of parts.certificates()) {
+        if (block !== undefined && block !== one.block) continue
+        nextLookAtMs.delete(one.block)
+        if (afresh) impatient.add(one.block)
+      }
     },
   }
 }
