@@ -166,6 +166,7 @@ export function createRecords() {
     async isOrderInUse(orderUrl, needId) {
       return [...rows].some(([id, row]) => id !== needId && row.orderUrl === orderUrl)
     },
+    isUnattended: async (needId, nowMs) => (rows.get(needId)?.leaseUntilMs ?? Number.POSITIVE_INFINITY) <= nowMs,
     async unattended(nowMs, max) {
       return [...rows.values()]
         .filter(({ leaseUntilMs }) => leaseUntilMs <= nowMs)

@@ -14,11 +14,11 @@ export type AbandonmentParts = {
 const leaseMs = 60_000
 
 /** Ends an order that nobody may go on with: what it left in zones and answers is removed, its story is kept. */
-export function createAbandonment(parts: AbandonmentParts): (need: Need) => Promise<void> {
+export function createAbandonment(parts: AbandonmentParts): (need: Need, why?: string) => Promise<void> {
   const { orders, holder, context } = parts
   const { clock } = context
   const veiled = discreetLog(context.log, parts.aliasOf ?? unknownAlias)
-  return async (need) => {
+  return async (need, why = 'the configuration does not allow it any more') => {
     const log = need.unrecorded === true ? veiled : context.log
     const record = await orders.claim(need, holder, clock.nowMs(), clock.nowMs() + leaseMs)
     if (record === undefined) return
@@ -30,8 +30,7 @@ export function createAbandonment(parts: AbandonmentParts): (need: Need) => Prom
         log.warn('what an abandoned order left behind could not be removed', { names: need.names, error })
       }
     }
-    const reason =
-      need.unrecorded === true ? 'its host did not come back' : 'the configuration does not allow it any more'
+    const reason = need.unrecorded === true ? 'its host did not come back' : why
     await orders.finish(record, holder, { outcome: 'abandoned', reason }, clock.nowMs())
     log.info('an order was abandoned', { names: need.names, reason })
   }

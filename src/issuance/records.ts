@@ -73,6 +73,8 @@ export interface OrderRecords {
   isOrderInUse(orderUrl: string, needId: string): Promise<boolean>
   /** What nobody is working on and can be gone on with, the oldest first; unrecorded needs once they are unclaimed. */
   unattended(nowMs: number, max: number): Promise<Need[]>
+  /** Is this one of them? */
+  isUnattended(needId: string, nowMs: number): Promise<boolean>
 }
 
 /** A state that cannot be written now may be written later. */

@@ -24,6 +24,7 @@ import type { Csr } from '../x509/csr.ts'
 import { createAbandonment } from './abandonment.ts'
 import { createIssuance } from './issue.ts'
 import type { IssueRequest } from './kept.ts'
+import { needOf } from './need.ts'
 import { renewalDueAtMs } from './renewal.ts'
 import { createRenewals, type StoredRequest } from './renewals.ts'
 
@@ -119,6 +120,13 @@ async function createFleet() {
   }
   return {
     ...{ clock, state, world, renewals, events, issuance, fresh, context, openAnother },
+    /** From now on this issuer comes first, and the usual one stands in for it. */
+    putBefore(first: Issuer, posted = 'posted'): IssueRequest {
+      const { means, ...request } = requestFor(csr, posted)
+      const both = { ...request, means: { ...means, issuer: first, fallback: means } }
+      requests.set(posted, both)
+      return both
+    },
     ask: (posted = 'posted', asked = csr) => issuance.issue(requestFor(asked, posted)),
     /** Lets days go by, looking as often as the timer would. */
     async live(days: number, stepMs = 6 * hourMs) {
@@ -316,6 +324,50 @@ test('what a crash left behind is gone on with, or undone where it may not be', 
     assert.equal(story?.status, allowed ? 'issued' : 'abandoned')
     assert.deepEqual(await fleet.state.orders.unattended(fleet.clock.nowAtMs + dayMs, 9), [])
   }
+})
+
+test('what was left behind at an issuer that is away waits for it, though another one has helped out', async () => {
+  for (const replacedSerial of [undefined, '01']) {
+    await using fleet = await createFleet()
+    await fleet.ask()
+    let asked = 0
+    const request = fleet.putBefore({
+      key: 'away',
+      async advance() {
+        asked += 1
+        return fleet.fresh()
+      },
+    })
+    const need = { ...needOf(request, request.means), ...(replacedSerial === undefined ? {} : { replacedSerial }) }
+    const { nowAtMs } = fleet.clock
+    await fleet.state.orders.claim(need, 'the dead', nowAtMs, nowAtMs)
+    const outage = { issuerKey: 'away', sinceMs: nowAtMs, failures: 1, untilMs: nowAtMs + hourMs, reason: 'it is away' }
+    await fleet.state.outages.save(outage)
+    fleet.clock.nowAtMs += 1
+    await fleet.renewals.lookAtDue()
+    assert.deepEqual(await fleet.state.orders.unattended(outage.untilMs - 1, 9), [], 'again and again, for nothing')
+    fleet.clock.nowAtMs = outage.untilMs
+    assert.equal((await fleet.state.orders.unattended(outage.untilMs, 9)).length, 1)
+    await fleet.renewals.lookAtDue()
+    assert.deepEqual(await fleet.state.orders.unattended(fleet.clock.nowAtMs + dayMs, 9), [])
+    assert.equal(asked, 0, 'the certificate is there')
+  }
+})
+
+test('what was left behind at the issuer that helped out is undone when the first one has given the certificate', async () => {
+  await using fleet = await createFleet()
+  const request = fleet.putBefore({ key: 'first', advance: async () => fleet.fresh() })
+  await fleet.issuance.issue(request)
+  const { fallback = request.means } = request.means
+  const { nowAtMs } = fleet.clock
+  const need = needOf(request, fallback)
+  await fleet.state.orders.claim(need, 'the dead', nowAtMs, nowAtMs)
+  const saved = { progress: { order: 1 }, orderUrl: 'https://ca.example/1', steps: [], recoverable: false }
+  await fleet.state.orders.save(need.id, 'the dead', saved, nowAtMs, nowAtMs)
+  fleet.clock.nowAtMs += 1
+  await fleet.renewals.lookAtDue()
+  assert.deepEqual(await fleet.state.orders.unattended(fleet.clock.nowAtMs + dayMs, 9), [])
+  assert.deepEqual([fleet.world.abandoned, fleet.world.orders.length], [1, 0])
 })
 
 test('what another server renewed a moment ago is no reason for an order, whatever was looked up before', async () => {

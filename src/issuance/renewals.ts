@@ -36,7 +36,7 @@ export type RenewalParts = {
   /** There is a new certificate for this block. */
   succeeded?(entry: Pick<RegisterEntry, 'block'>): void
   /** Nobody may, or will, go on with this order: what it left outside is undone. */
-  abandon(need: Need): Promise<void>
+  abandon(need: Need, why?: string): Promise<void>
   tell(event: IssuanceEvent): void
 }
 
@@ -107,14 +107,15 @@ export function createRenewals(parts: RenewalParts): Renewals {
     // Whoever wanted it would have come back; a certificate would go nowhere.
     if (need.unrecorded === true) return await parts.abandon(need)
     const request = requestOrRefusal(need)
-    const issuers = request === undefined ? [] : meansInOrder(request.means)
-    if (request === undefined || !issuers.some(({ issuer }) => issuer.key === need.issuerKey)) {
+    const means = request && meansInOrder(request.means).find(({ issuer }) => issuer.key === need.issuerKey)
+    if (request === undefined || means === undefined) {
       await parts.abandon(need)
       return
     }
     try {
       await issuance.resume(request, need.replacedSerial)
-      log.info('an order that was left behind is finished', { names: need.names })
+      if (await orders.isUnattended(need.id, clock.nowMs())) await leave(need, means.issuer)
+      else log.info('an order that was left behind is finished', { names: need.names })
       parts.succeeded?.(need)
     } catch (error) {
       if (context.signal.aborted) return
@@ -123,6 +124,13 @@ export function createRenewals(parts: RenewalParts): Renewals {
       await orders.postpone(need.id, clock.nowMs(), resumeAtMs)
       log.warn('an order that was left behind does not get on', { names: need.names, reason })
     }
+  }
+
+  /** The certificate came from another issuer, and nobody touched this order. Looking at it at once would never end. */
+  async function leave(need: Need, issuer: Issuer): Promise<void> {
+    const awayUntilMs = await issuance.awayUntilMs(issuer)
+    if (awayUntilMs > clock.nowMs()) await orders.postpone(need.id, clock.nowMs(), awayUntilMs)
+    else await parts.abandon(need, 'another issuer gave the certificate')
   }
 
   function requestOrRefusal(stored: StoredRequest): IssueRequest | undefined {

@@ -182,6 +182,16 @@ export function orderRecords(db: Kysely<Schema>, quick: Kysely<Schema>, unrecord
         }),
       )
     },
+    async isUnattended(needId, nowMs) {
+      const row = await quick
+        .selectFrom('orders')
+        .select('need')
+        .where('need', '=', needId)
+        .where('lease_until_ms', '<=', nowMs)
+        .where('resume_at_ms', '<=', nowMs)
+        .executeTakeFirst()
+      return row !== undefined
+    },
     async holders() {
       const rows = await db.selectFrom('orders').select('holder').distinct().where('holder', 'is not', null).execute()
       return rows.map(({ holder }) => holder ?? '')
