@@ -436,6 +436,19 @@ export function testStateContract(database: string, makeWorld: () => World | Pro
     assert.deepEqual([woken?.id, woken?.askedAtMs, woken?.lastError], ['1', nowMs + 5, 'no block allows it'])
   })
 
+  test(`${database}: a certificate is found by its serial, the newest request first, and who watches is noted`, async () => {
+    await using world = await makeWorld()
+    const { register } = await world.open()
+    await register.record(entry('1', { serial: 'AB01' }), false)
+    await register.record(entry('2', { serial: 'AB01', issuedAtMs: nowMs + 5 }), false)
+    assert.equal((await register.findBySerial('AB01'))?.id, '2')
+    assert.equal(await register.findBySerial('AB'), undefined)
+    await register.noteWatched('2', nowMs + 7)
+    assert.equal((await register.findBySerial('AB01'))?.watchedAtMs, nowMs + 7)
+    await register.record(entry('2', { serial: 'AB02' }), false)
+    assert.equal((await register.find('2'))?.watchedAtMs, undefined, 'another certificate is watched anew')
+  })
+
   test(`${database}: a revoked certificate is not woken; what ended and sleeps is thrown away`, async () => {
     await using world = await makeWorld()
     const { register } = await world.open()

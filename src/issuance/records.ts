@@ -113,6 +113,8 @@ export type RegisterEntry = {
   /** A newer request of the same block for the same names came then. */
   readonly supersededAtMs?: number
   readonly revokedAtMs?: number
+  /** When a host last asked when to replace it, give or take some hours. */
+  readonly watchedAtMs?: number
   readonly plan: RenewalPlan
   readonly lastError?: string
 }
@@ -127,6 +129,14 @@ export interface CertificateRegister {
   savePlan(id: string, plan: RenewalPlan | undefined, wakeAtMs: number | undefined, lastError?: string): Promise<void>
   /** Takes what is to be looked at now, the nearest end first; others do not get the same before `untilMs`. */
   takeDue(nowMs: number, untilMs: number, max: number): Promise<RegisterEntry[]>
+}
+
+/** What hosts ask of the register, who know a certificate and not its request. */
+export interface WatchedCertificates {
+  /** @param serial hexadecimal, upper case, as in the entries */
+  findBySerial(serial: string): Promise<RegisterEntry | undefined>
+  /** A host asked when to replace it. */
+  noteWatched(id: string, nowMs: number): Promise<void>
 }
 
 /** An issuer that cannot be reached, or does not work. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Kysely, Selectable } from 'kysely'
-import type { CertificateRegister, RegisterEntry } from '../issuance/records.ts'
+import type { CertificateRegister, RegisterEntry, WatchedCertificates } from '../issuance/records.ts'
 import { type RenewalPlan, wakeAtMs } from '../issuance/renewal-plan.ts'
 import { decodePosted, encodePosted, readNames } from './order-records.ts'
 import type { Schema } from './schema.ts'
@@ -9,25 +9,26 @@ import type { Schema } from './schema.ts'
 export type StoredEntry = RegisterEntry & { readonly wakeAtMs: number | undefined }
 
 /** The register, with what the command line asks of it. */
-export type StoredRegister = CertificateRegister & {
-  /** The nearest end first. */
-  list(max: number): Promise<RegisterEntry[]>
-  /** What is good of this block for these names, the newest first. */
-  findCurrent(block: string, names: readonly string[], nowMs: number): Promise<RegisterEntry[]>
-  /** The same in parts: what comes after this one. */
-  page(after: Pick<RegisterEntry, 'id' | 'notAfterMs'> | undefined, max: number): Promise<StoredEntry[]>
-  /** By one of the names, or by how the id or the serial begins (hexadecimal). */
-  search(wish: { readonly name: string } | { readonly hexPrefix: string }, max: number): Promise<StoredEntry[]>
-  /** The operator wants it renewed now, whatever failed before. false: it is not in the register. */
-  askRenewal(id: string, nowMs: number): Promise<boolean>
-  revoke(id: string, nowMs: number): Promise<void>
-  blockKey(publicKeyHash: string, reason: string, nowMs: number): Promise<void>
-  isKeyBlocked(publicKeyHash: string): Promise<boolean>
-  /** Nothing sleeps for longer than a day; what does was put to sleep by a clock that ran ahead. */
-  wakeOversleepers(nowMs: number): Promise<void>
-  /** Forgets what ended before and nobody asks for. @returns how many */
-  removeEnded(beforeMs: number): Promise<number>
-}
+export type StoredRegister = CertificateRegister &
+  WatchedCertificates & {
+    /** The nearest end first. */
+    list(max: number): Promise<RegisterEntry[]>
+    /** What is good of this block for these names, the newest first. */
+    findCurrent(block: string, names: readonly string[], nowMs: number): Promise<RegisterEntry[]>
+    /** The same in parts: what comes after this one. */
+    page(after: Pick<RegisterEntry, 'id' | 'notAfterMs'> | undefined, max: number): Promise<StoredEntry[]>
+    /** By one of the names, or by how the id or the serial begins (hexadecimal). */
+    search(wish: { readonly name: string } | { readonly hexPrefix: string }, max: number): Promise<StoredEntry[]>
+    /** The operator wants it renewed now, whatever failed before. false: it is not in the register. */
+    askRenewal(id: string, nowMs: number): Promise<boolean>
+    revoke(id: string, nowMs: number): Promise<void>
+    blockKey(publicKeyHash: string, reason: string, nowMs: number): Promise<void>
+    isKeyBlocked(publicKeyHash: string): Promise<boolean>
+    /** Nothing sleeps for longer than a day; what does was put to sleep by a clock that ran ahead. */
+    wakeOversleepers(nowMs: number): Promise<void>
+    /** Forgets what ended before and nobody asks for. @returns how many */
+    removeEnded(beforeMs: number): Promise<number>
+  }
 
 const longestSleepMs = 25 * 3_600_000
 const maxSortedHere = 1000
@@ -92,6 +93,20 @@ export function certificateRegister(quick: Kysely<Schema>): StoredRegister {
     async find(id) {
       const row = await quick.selectFrom('register').selectAll().where('id', '=', id).executeTakeFirst()
       return row === undefined ? undefined : entryOf(row)
+    },
+    async findBySerial(serial) {
+      // The same one can be there for two requests, one of them the issuer's own idea of it: the newest says most.
+      const row = await quick
+        .selectFrom('register')
+        .selectAll()
+        .where('serial', '=', serial)
+        .orderBy('issued_at_ms', 'desc')
+        .limit(1)
+        .executeTakeFirst()
+      return row === undefined ? undefined : entryOf(row)
+    },
+    async noteWatched(id, nowMs) {
+      await quick.updateTable('register').set({ watched_at_ms: nowMs }).where('id', '=', id).execute()
     },
     async savePlan(id, plan, wakeMs, lastError) {
       await quick
@@ -245,6 +260,7 @@ function rowOf(entry: RegisterEntry): Selectable<Schema['register']> {
     asked_at_ms: entry.askedAtMs,
     superseded_at_ms: entry.supersededAtMs ?? null,
     revoked_at_ms: entry.revokedAtMs ?? null,
+    watched_at_ms: entry.watchedAtMs ?? null,
     plan_json: JSON.stringify(entry.plan),
     wake_at_ms: Math.round(wakeAtMs(entry.plan, entry.notAfterMs)),
     last_error: entry.lastError ?? null,
@@ -273,6 +289,7 @@ function entryOf(row: Selectable<Schema['register']>): RegisterEntry {
     askedAtMs: row.asked_at_ms,
     ...(row.superseded_at_ms === null ? {} : { supersededAtMs: row.superseded_at_ms }),
     ...(row.revoked_at_ms === null ? {} : { revokedAtMs: row.revoked_at_ms }),
+    ...(row.watched_at_ms === null ? {} : { watchedAtMs: row.watched_at_ms }),
     // Our own writing, read back.
     plan: JSON.parse(row.plan_json) as RenewalPlan,
     ...(row.last_error === null ? {} : { lastError: row.last_error }),

@@ -225,6 +225,13 @@ const gateway: Migration = {
   },
 }
 
+const watched: Migration = {
+  async up(db: Kysely<unknown>) {
+    await db.schema.alterTable('register').addColumn('watched_at_ms', 'bigint').execute()
+    await db.schema.createIndex('register_serial').on('register').column('serial').execute()
+  },
+}
+
 /**
  * Every change of the schema; what was released is never edited, only followed. They are made in the order of their
  * names, so a new one's name must come after all others.
@@ -241,6 +248,7 @@ export const migrations: MigrationProvider = {
       '2026-11-22.5 box registrations': boxRegistrations,
       '2026-11-22.6 gateway': gateway,
       '2026-11-22.7 deployments': deployments,
+      '2026-11-22.8 watched': watched,
     }
   },
 }

@@ -76,6 +76,7 @@ export type Schema = {
     asked_at_ms: number
     superseded_at_ms: number | null
     revoked_at_ms: number | null
+    watched_at_ms: number | null
     plan_json: string
     /** null: nothing to do for it. */
     wake_at_ms: number | null
