@@ -31,6 +31,7 @@ import { createScrubber } from './scrubber.ts'
 import { createAgentScript } from './sign/agent-script.ts'
 import { createEnrollDoor } from './sign/enroll-door.ts'
 import { createLegacyUses } from './sign/legacy-uses.ts'
+import { createRenewalInfoDoor, renewalInfoPath } from './sign/renewal-info-door.ts'
 import { createSignDoor } from './sign/sign-door.ts'
 import { createSignatureMemory } from './signature-memory.ts'
 
@@ -133,11 +134,19 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     log: parts.log,
     makeRequestId: installation.makeId,
   })
+  const renewalInfoDoor = createRenewalInfoDoor({
+    certificates: state.register,
+    trustedProxies: () => runtime.rules.trustedProxies,
+    clock,
+    log: parts.log,
+    makeRequestId: installation.makeId,
+  })
   const boxDoor: RequestListener = (request, response) =>
     (request.method === 'POST' ? registrationDoor : pickUpDoor)(request, response)
   const door = createPathDoors({ path: '/sign', door: signDoor }, [
     { path: boxPath, door: boxDoor },
     { path: '/enroll', door: enrollDoor },
+    { path: renewalInfoPath, door: renewalInfoDoor },
   ])
   const mgmt = createMgmtListeners({
     openAt: (address, tls) => openListener(address, door, mgmtLimits, tls),

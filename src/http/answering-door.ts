@@ -19,6 +19,8 @@ export type AnsweringParts = {
   readonly clock: Clock
   readonly log: Logger
   readonly makeRequestId: () => string
+  /** Asked again and again by every host: what is answered is no news. */
+  readonly isRoutine?: boolean
   /** Said, with 503, where answering failed: a state that cannot be used now. */
   readonly unavailable: string
 }
@@ -48,7 +50,7 @@ export function createAnsweringDoor(
     const line = { requestId, client, status: reply.status, ...reply.log, durationMs: parts.clock.nowMs() - startedMs }
     if (reply.status >= 500) parts.log.warn(parts.what, line)
     // Most of what hosts ask is whether there is anything new.
-    else if (reply.status === 304) parts.log.debug(parts.what, line)
+    else if (reply.status === 304 || (parts.isRoutine === true && reply.status < 400)) parts.log.debug(parts.what, line)
     else parts.log.info(parts.what, line)
   }
   return (request, response) => void serve(request, response)
@@ -75,6 +77,6 @@ function send(
     return
   }
   const about = { 'content-type': 'text/plain', 'content-length': Buffer.byteLength(text) }
-  response.writeHead(status, status === 304 ? headers : { ...headers, ...about })
+  response.writeHead(status, status === 304 ? headers : { ...about, ...headers })
   response.end(text)
 }

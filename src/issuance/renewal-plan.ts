@@ -27,6 +27,8 @@ export type RenewalPlan = {
   /** The CA's window (RFC 9773), and the instant chosen in it: kept for as long as the window stays the same. */
   readonly info?: RenewalInfo
   readonly chosenAtMs?: number
+  /** When the CA first said this window. */
+  readonly learnedAtMs?: number
   /** When the CA is asked for its window again. */
   readonly checkAtMs: number
   readonly checkFailures: number
@@ -64,13 +66,16 @@ export function planRenewal(
 
 /** When the certificate is to be replaced. */
 export function dueAtMs(plan: RenewalPlan): number {
-  const wantedAtMs = plan.asked === true ? 0 : Math.min(plan.chosenAtMs ?? plan.ownAtMs, plan.backstopAtMs)
-  return Math.max(wantedAtMs, plan.retryAtMs)
+  return Math.max(plan.asked === true ? 0 : plannedAtMs(plan), plan.retryAtMs)
+}
+
+/** The same without what somebody asked for, and without failures. */
+export function plannedAtMs({ chosenAtMs, ownAtMs, backstopAtMs }: RenewalPlan): number {
+  return Math.min(chosenAtMs ?? ownAtMs, backstopAtMs)
 }
 
 /** When there is something to do next: ask the CA for its window, or replace the certificate. */
-export function wakeAtMs(plan: RenewalPlan, notAfterMs: number): number {
-  const due = dueAtMs(plan)
+export function wakeAtMs(plan: RenewalPlan, notAfterMs: number, due = dueAtMs(plan)): number {
   // RFC 9773 §4.3.3: not asked about after its end.
   return plan.checkAtMs < notAfterMs ? Math.min(due, plan.checkAtMs) : due
 }
@@ -87,7 +92,7 @@ export function afterRenewalInfo(
   share: number,
 ): RenewalPlan {
   if (reply === undefined) {
-    const { info: _, chosenAtMs: __, ...rest } = plan
+    const { info: _, chosenAtMs: __, learnedAtMs: ___, ...rest } = plan
     return { ...rest, checkAtMs: nowMs + longestCheckMs, checkFailures: 0 }
   }
   switch (reply.outcome) {
@@ -99,7 +104,8 @@ export function afterRenewalInfo(
           ? plan.chosenAtMs
           : Math.round(info.startMs + share * (info.endMs - info.startMs))
       const checkAtMs = nowMs + clampCheck(reply.retryAfterMs ?? unguidedCheckMs)
-      return { ...plan, info, chosenAtMs, checkAtMs, checkFailures: 0 }
+      const learnedAtMs = same ? (plan.learnedAtMs ?? nowMs) : nowMs
+      return { ...plan, info, chosenAtMs, learnedAtMs, checkAtMs, checkFailures: 0 }
     }
     case 'temporary failure': {
       const checkFailures = plan.checkFailures + 1

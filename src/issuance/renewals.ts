@@ -1,6 +1,7 @@
 import { asProblemError, type ProblemError } from '../acme/problem.ts'
 import type { RenewalInfoReply } from '../acme/renewal-info.ts'
 import type { IssuanceEvent, Issuer, PluginContext } from '../plugin-api.ts'
+import { ownTurnAtMs } from './host-window.ts'
 import type { Issuance } from './issue.ts'
 import { type IssueRequest, meansInOrder } from './kept.ts'
 import { needOf } from './need.ts'
@@ -9,7 +10,6 @@ import {
   afterFailure,
   afterOutage,
   afterRenewalInfo,
-  dueAtMs,
   forgetFuture,
   isUrgent,
   type RenewalPlan,
@@ -173,8 +173,9 @@ export function createRenewals(parts: RenewalParts): Renewals {
     if (kept !== undefined && plan.checkAtMs <= clock.nowMs())
       plan = await askCa(entry, plan, issuer, kept.chain.leaf.x509.raw)
     const nowMs = await issuance.trustedNowMs(issuer)
-    if (dueAtMs(plan) > nowMs) {
-      const wakeMs = wakeAtMs(plan, entry.notAfterMs)
+    const turnMs = ownTurnAtMs({ ...entry, plan })
+    if (turnMs > nowMs) {
+      const wakeMs = wakeAtMs(plan, entry.notAfterMs, turnMs)
       // Only a clock of ours that runs ahead makes something due that is not.
       await register.savePlan(entry.id, plan, wakeMs > clock.nowMs() ? wakeMs : clock.nowMs() + clockWaitMs)
       return

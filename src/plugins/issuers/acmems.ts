@@ -7,6 +7,7 @@ import { checkTrust, parseHubUrl, parsePins } from './hub-address.ts'
 import { readHubAnswer } from './hub-answer.ts'
 import { createHubBoxes } from './hub-boxes.ts'
 import { createHubConnection } from './hub-connection.ts'
+import { askHubForWindow } from './hub-renewal-info.ts'
 
 const options = {
   server: {
@@ -113,6 +114,7 @@ function createHubIssuer(
         note: `${hub.host}: ${words}`,
       }
     },
+    renewalInfo: (certificateDer, context) => askHubForWindow(hub, certificateDer, reach(context)),
     boxes: createHubBoxes(hub, requestKey, reach),
     timeMs: (context) => hub.timeMs(reach(context)),
     async prepare(context) {
