@@ -43,6 +43,9 @@ const PEERS = {
   dehydrated: { args: ['--version'], version: /Dehydrated version: ([\d.]+)/ },
   'acme.sh': { args: ['--version'], version: /^v([\d.]+)$/m },
   lacme: { args: [], version: undefined, package: 'lacme', isNotAsked: true },
+  'lacme-accountd': { args: [], version: undefined, package: 'lacme-accountd', isNotAsked: true },
+  // It looks for its configuration before it says anything.
+  sshd: { args: [], version: undefined, package: 'openssh-server', isNotAsked: true },
   dig: { args: ['-v'], version: /DiG ([\d.]+)/ },
   lego: { args: ['--version'], version: undefined, package: 'lego' },
   postgres: { args: ['--version'], version: /PostgreSQL\) ([\d.]+)/ },
