@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto'
+import { createHash, hash } from 'node:crypto'
 import { certificateBlockName } from './config/certificate-block.ts'
-import { createPickUpNotes, type PickUpNotes } from './deployment/pick-up-notes.ts'
+import { createPickUpNotes, type PickedUpLeaf, type PickUpNotes } from './deployment/pick-up-notes.ts'
 import { createDeploymentWatch, type DeploymentWatch, type Installed } from './deployment/watch.ts'
 import type { Installation } from './installation.ts'
 import type { RegisterEntry } from './issuance/records.ts'
@@ -12,7 +12,6 @@ import { createProber } from './probe/prober.ts'
 import type { Expected } from './probe/verdict.ts'
 import type { Runtime } from './runtime.ts'
 import type { BoxContent } from './state/boxes.ts'
-import type { Certificate } from './x509/certificate.ts'
 import { parseChain } from './x509/chain.ts'
 import { parseCsrPem } from './x509/csr.ts'
 
@@ -36,7 +35,7 @@ export interface DeploymentWork {
 export function createDeploymentWork(parts: DeploymentWorkParts): DeploymentWork {
   const { state, context, runtime, managed, tell, later } = parts
   const { deployments, register } = state
-  const boxLeaves = new Map<string, { readonly chainPem: string; readonly leaf: Certificate }>()
+  const boxLeaves = new Map<string, { readonly chainHash: string; readonly leaf: PickedUpLeaf }>()
 
   const remembered = new WeakMap<Runtime, { boxes: number; probes: ReturnType<typeof probesIn> }>()
   function probesOf(of: Runtime): ReturnType<typeof probesIn> {
@@ -94,11 +93,12 @@ export function createDeploymentWork(parts: DeploymentWorkParts): DeploymentWork
       const auth = boxBlocks.get(name)
       if (rules.blocks.some((block) => block.name === auth && block.unrecorded === true)) return
       let known = boxLeaves.get(name)
-      if (known?.chainPem !== chainPem) {
+      const chainHash = hash('sha256', chainPem, 'base64')
+      if (known?.chainHash !== chainHash) {
         // What is damaged fails whoever opens it, and not us.
         const leaf = leafOf(chainPem)
         if (leaf === undefined) return
-        known = { chainPem, leaf }
+        known = { chainHash, leaf }
         boxLeaves.set(name, known)
       }
       notes.note(certificateBlockName(name), client, known.leaf)
@@ -161,9 +161,10 @@ export async function keptSha256Of(
   return leaf.serial === entry.serial ? createHash('sha256').update(leaf.x509.raw).digest('hex') : undefined
 }
 
-function leafOf(chainPem: string): Certificate | undefined {
+function leafOf(chainPem: string): PickedUpLeaf | undefined {
   try {
-    return parseChain(chainPem).leaf
+    const { x509: _, ...leaf } = parseChain(chainPem).leaf
+    return leaf
   } catch {
     return undefined
   }

@@ -2,10 +2,13 @@ import type { PluginContext } from '../plugin-api.ts'
 import type { Deployments, PickUp } from '../state/deployments.ts'
 import type { Certificate } from '../x509/certificate.ts'
 
+/** What is said of a certificate; it is kept for every host, and OpenSSL's own view of it is large. */
+export type PickedUpLeaf = Omit<Certificate, 'x509'>
+
 /** Remembers who picked up what, without making anybody wait. Disposing of it writes down what is left. */
 export interface PickUpNotes extends AsyncDisposable {
   /** May be called for every answer: it is written down once for each host and certificate. */
-  note(block: string, client: string, leaf: Certificate): void
+  note(block: string, client: string, leaf: PickedUpLeaf): void
 }
 
 export type PickUpNotesParts = Pick<PluginContext, 'clock' | 'log'> & {
