@@ -2,6 +2,7 @@
  * The contracts between acmems and its plugins, in the words of RFC 2119; all that a plugin's author needs.
  * A plugin is a value with functions: nothing to extend, to register or, at run time, to import (see `examples/`).
  */
+import type { AccountKey } from './account-key.ts'
 import type { AnswerRecords } from './acme/answer-record.ts'
 import type { Challenge, ChallengeType } from './acme/challenge.ts'
 import type { CheckFinding } from './acme/check-finding.ts'
@@ -119,13 +120,8 @@ export interface DnsProvider {
 
 // 4. account keys ---------------------------------------------------------------------------------
 
-/** Signs for the ACME account (RFC 8555 §6.2); the key itself may live anywhere. Chosen by `key = NAME:location`. */
-export interface AccountKey {
-  readonly alg: 'ES256' | 'ES384' | 'RS256'
-  readonly publicJwk: Readonly<Record<string, string>>
-  /** The JWS signature of these octets: for ES256 and ES384 the two integers side by side (RFC 7518 §3.4). */
-  sign(signingInput: Uint8Array, context: PluginContext): Promise<Uint8Array>
-}
+/** See `account-key.ts`: the key itself may live anywhere. */
+export type { AccountKey } from './account-key.ts'
 
 // 5. getting certificates -------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@ import { isJsonObject, requireStrings } from '../acme/json-object.ts'
 import { ProblemError } from '../acme/problem.ts'
 import { bindExternalAccount } from '../jws/jws.ts'
 import type { AccountKey, PluginContext } from '../plugin-api.ts'
+import { publicJwkOf } from './account-identity.ts'
 import { type AcmeReply, type AcmeTransport, jsonOf, type Signer, unusable } from './transport.ts'
 
 export type ExternalAccountBinding = { readonly kid: string; readonly macKey: string }
@@ -37,17 +38,18 @@ export async function createAccount(
     ...(request.contact.length === 0 ? {} : { contact: request.contact }),
     ...(request.binding === undefined
       ? {}
-      : { externalAccountBinding: bindExternalAccount(key.publicJwk, newAccountUrl, request.binding) }),
+      : { externalAccountBinding: bindExternalAccount(publicJwkOf(key), newAccountUrl, request.binding) }),
   }
   return processAccountReply(await transport.post(newAccountUrl, payload, { key }, context))
 }
 
-/** The account that the key has at the CA, if any (RFC 8555 §7.3.1). @throws ProblemError */
+/** The account that the key has at the CA, if any (RFC 8555 §7.3.1); the one that its holder names. @throws ProblemError */
 export async function findAccount(
   transport: AcmeTransport,
   key: AccountKey,
   context: PluginContext,
 ): Promise<Account | undefined> {
+  if (key.accountUrl !== undefined) return fetchAccount(transport, { key, accountUrl: key.accountUrl }, context)
   const { newAccountUrl } = await transport.directory(context)
   try {
     return processAccountReply(await transport.post(newAccountUrl, { onlyReturnExisting: true }, { key }, context))

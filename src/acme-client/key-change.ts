@@ -1,6 +1,7 @@
 import { ProblemError } from '../acme/problem.ts'
 import { signKeyChange } from '../jws/jws.ts'
 import type { AccountKey, PluginContext } from '../plugin-api.ts'
+import { publicJwkOf } from './account-identity.ts'
 import { findAccount } from './accounts.ts'
 import type { AcmeTransport } from './transport.ts'
 
@@ -21,8 +22,10 @@ export async function changeKey(
   context: PluginContext,
 ): Promise<void> {
   const url = await findKeyChangeUrl(transport, context)
-  const change = { url, accountUrl, oldJwk: oldKey.publicJwk }
-  const inner = await signKeyChange(newKey, change, (octets) => newKey.sign(octets, context))
+  const change = { url, accountUrl, oldJwk: publicJwkOf(oldKey) }
+  const inner = await signKeyChange({ alg: newKey.alg, publicJwk: publicJwkOf(newKey) }, change, (octets) =>
+    newKey.sign(octets, context),
+  )
   let refusal: ProblemError | undefined
   try {
     await transport.post(url, inner, { key: oldKey, accountUrl }, context)

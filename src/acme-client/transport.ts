@@ -3,6 +3,7 @@ import { type Directory, parseDirectory } from '../acme/directory.ts'
 import { describeProblem, type Problem, ProblemError, parseProblem, problemCode, type Retry } from '../acme/problem.ts'
 import { type JwsPayload, type ProtectedHeader, signFlattened } from '../jws/jws.ts'
 import type { AccountKey, HttpReply, PluginContext } from '../plugin-api.ts'
+import { publicJwkOf } from './account-identity.ts'
 import { createNoncePool, isNonce } from './nonce-pool.ts'
 import { parseRetryAfter } from './retry-after.ts'
 
@@ -155,7 +156,7 @@ export function createTransport(directoryUrl: string, userAgent: string, nowMs: 
   ): Promise<AcmeReply> {
     let nonce = await freshNonce(context)
     for (let attempt = 0; ; attempt++) {
-      const identity = signer.accountUrl === undefined ? { jwk: signer.key.publicJwk } : { kid: signer.accountUrl }
+      const identity = signer.accountUrl === undefined ? { jwk: publicJwkOf(signer.key) } : { kid: signer.accountUrl }
       const header: ProtectedHeader = { alg: signer.key.alg, ...identity, nonce, url }
       const jws = await signFlattened(header, payload, (octets) => signer.key.sign(octets, context))
       const reply = await send(context, url, 'POST', JSON.stringify(jws), accept)

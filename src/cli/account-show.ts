@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { Command } from 'commander'
-import { calculateJwkThumbprint } from 'jose'
+import { accountThumbprint } from '../acme-client/account-identity.ts'
 import { fetchAccount } from '../acme-client/accounts.ts'
 import type { Config } from '../config/config.ts'
 import { platformSettings } from '../config/environment.ts'
@@ -91,7 +91,7 @@ function keyLocationOf({ keyLocation, folder }: AccountSettings): string {
 }
 
 async function keyView(settings: AccountSettings, key: AccountKey): Promise<NonNullable<AccountView['key']>> {
-  const thumbprint = await calculateJwkThumbprint(key.publicJwk)
+  const thumbprint = await accountThumbprint(key)
   return { alg: key.alg, thumbprint, location: keyLocationOf(settings) }
 }
 

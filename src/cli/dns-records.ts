@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { Command } from 'commander'
-import { calculateJwkThumbprint } from 'jose'
 import { isWildcard, parseDnsName } from '../acme/identifier.ts'
+import { accountThumbprint } from '../acme-client/account-identity.ts'
 import type { AuthBlock, Config } from '../config/config.ts'
 import { type DnsServer, formatDnsServer } from '../dns/exchange.ts'
 import { readRegistrationAt } from '../plugins/issuers/account-directory.ts'
@@ -145,7 +145,7 @@ async function viewCa(config: Config, issuerName: string): Promise<CaView> {
     identities: directory?.caaIdentities ?? [],
     persist: directory?.persist,
     accountUrl: registration?.uri,
-    thumbprint: key === undefined ? undefined : await calculateJwkThumbprint(key.publicJwk),
+    thumbprint: key === undefined ? undefined : await accountThumbprint(key),
   }
 }
 

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
-import { calculateJwkThumbprint } from 'jose'
 import type { Account } from '../../acme/account.ts'
 import { ProblemError } from '../../acme/problem.ts'
+import { accountThumbprint } from '../../acme-client/account-identity.ts'
 import {
   createAccount,
   deactivateAccount,
@@ -66,8 +66,8 @@ export function createAccountHolder(
     await ensureKey(settings, context)
     loadedStamp = stamp()
     const key = await openKey(keyLocationOf(settings))
-    const thumbprint = await calculateJwkThumbprint(key.publicJwk)
-    if (registration !== undefined) return { key, thumbprint, accountUrl: registration.uri }
+    const thumbprint = await accountThumbprint(key)
+    if (registration !== undefined && isOf(registration, key)) return { key, thumbprint, accountUrl: registration.uri }
     const account = await ownAffair(
       async () => (await findAccount(transport, key, context)) ?? (await register(settings, transport, key, context)),
     )
@@ -94,6 +94,11 @@ export function createAccountHolder(
       forgotten = true
     },
   }
+}
+
+/** A key's holder that names the account knows better than our notes of it. */
+function isOf({ uri }: Registration, { accountUrl = uri }: AccountKey): boolean {
+  return accountUrl === uri
 }
 
 /** What a CA has against our account is no fault of the host that asked for a certificate, whatever the CA calls it. */
@@ -189,12 +194,13 @@ export async function openAccount(
   await settle(settings, transport, openKey, context)
   const location = keyLocationOf(settings)
   const key = await openKey(location)
-  const accountUrl = registration?.uri ?? (await ownAffair(() => findAccount(transport, key, context)))?.url
+  const known = registration !== undefined && isOf(registration, key) ? registration.uri : undefined
+  const accountUrl = known ?? (await ownAffair(() => findAccount(transport, key, context)))?.url
   if (accountUrl === undefined) {
     const message = `the key at ${location} has no account at ${settings.directoryUrl}: run "acmems register"`
     throw new ProblemError('userActionRequired', message)
   }
-  return { key, accountUrl, thumbprint: await calculateJwkThumbprint(key.publicJwk) }
+  return { key, accountUrl, thumbprint: await accountThumbprint(key) }
 }
 
 /**
@@ -274,7 +280,7 @@ export async function rollOverKey(
   }
   await adoptNextKey(folder, nextPem)
   context.log.info('account key changed', { account: account.accountUrl, previous: folder.previousKeyFile })
-  return { ...account, key: newKey, thumbprint: await calculateJwkThumbprint(newKey.publicJwk) }
+  return { ...account, key: newKey, thumbprint: await accountThumbprint(newKey) }
 }
 
 /** @throws ProblemError when the CA cannot be asked; both keys then stay where they are */

@@ -31,7 +31,7 @@ export const fileAccountKey: Plugin<'accountKey', typeof options> = {
 }
 
 /** @throws Error when an ACME account cannot use this kind of key */
-export function accountKeyOf(privateKey: KeyObject): AccountKey {
+export function accountKeyOf(privateKey: KeyObject): AccountKey & Required<Pick<AccountKey, 'publicJwk'>> {
   const { alg, digest } = algorithmOf(privateKey)
   const jwk = createPublicKey(privateKey).export({ format: 'jwk' })
   const publicJwk = Object.fromEntries(
