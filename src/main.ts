@@ -6,6 +6,7 @@ import { version } from './version.ts'
 const commands: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./cli/serve.ts')).serveCommand(),
   agent: async () => (await import('./cli/agent.ts')).agentCommand(),
+  accountd: async () => (await import('./cli/accountd.ts')).accountdCommand(),
   demo: async () => (await import('./cli/demo.ts')).demoCommand(),
   init: async () => (await import('./cli/init.ts')).initCommand(),
   register: async () => (await import('./cli/register.ts')).registerCommand('register'),

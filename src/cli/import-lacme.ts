@@ -1,15 +1,13 @@
-import { readFileSync } from 'node:fs'
-import { homedir, userInfo } from 'node:os'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
-import { environment, platformSettings } from '../config/environment.ts'
+import { platformSettings } from '../config/environment.ts'
 import { type Carried, carryOver } from '../lacme/carry.ts'
 import { readLacmeSetup } from '../lacme/lacme-setup.ts'
 import { formatRemark } from '../lacme/remark.ts'
-import type { Runner } from '../lacme/specifiers.ts'
 import { acmeOptions, defaultAccountFolder } from '../plugins/issuers/acme-plugin.ts'
 import { writeNewFile } from './new-file.ts'
 import { printJson } from './table.ts'
+import { whoWeAre } from './who-we-are.ts'
 
 type Flags = { readonly output: string; readonly json: boolean }
 
@@ -60,13 +58,4 @@ function countLeftOut({ remarks }: Carried): number {
 
 function nextSteps(output: string): string {
   return `Next:\n  acmems check-config ${output}\n  take lacme's timer or cron line away\n  acmems serve ${output}\n`
-}
-
-function whoWeAre(): Runner {
-  const { uid, gid, username } = userInfo()
-  const group = readFileSync('/etc/group', 'utf8')
-    .split('\n')
-    .map((line) => line.split(':'))
-    .find((fields) => fields[2] === String(gid))?.[0]
-  return { uid, gid, user: username, group: group ?? String(gid), home: homedir(), environment }
 }

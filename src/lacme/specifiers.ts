@@ -10,11 +10,16 @@ export type Runner = {
 
 /**
  * Fills lacme's %-specifiers in.
+ * @param more letters of ours, which lacme does not know; undefined: it has no value here
  * @throws Error for one that lacme does not know, or that has no value here
  */
-export function expandSpecifiers(text: string, runner: Runner): string {
+export function expandSpecifiers(
+  text: string,
+  runner: Runner,
+  more: Readonly<Record<string, string | undefined>> = {},
+): string {
   return text.replace(/%(.?)/gs, (all, letter: string) => {
-    const value = meaningOf(letter, runner)
+    const value = Object.hasOwn(more, letter) ? more[letter] : meaningOf(letter, runner)
     if (value === undefined) throw new Error(`${all} in ${JSON.stringify(text)} is not known, or has no value here`)
     return value
   })

@@ -1,0 +1,164 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { parseLacmeFile, type Values } from '../lacme/lacme-file.ts'
+import { expandSpecifiers, type Runner } from '../lacme/specifiers.ts'
+import { parseNamePattern } from '../policy/name-pattern.ts'
+import type { NameList, Policy } from './policy.ts'
+import type { Rate } from './rate.ts'
+
+/** As on the command line, which wins over the file. */
+export type AccountdFlags = {
+  readonly config?: string
+  readonly privkey?: string
+  readonly socket?: string
+  readonly quiet?: boolean
+  readonly debug?: boolean
+}
+
+export type AccountdSettings = {
+  /** `file:PATH`, `gpg:PATH`, `ssh-agent:[SOCKET/]KEY`, specifiers filled in. */
+  readonly privkey: string
+  readonly gpg: readonly string[]
+  readonly passphraseFile: string | undefined
+  readonly socket: string | undefined
+  readonly adminSocket: string | undefined
+  readonly socketMode: number
+  readonly socketGroup: string | undefined
+  readonly logFile: string | undefined
+  readonly auditFile: string | undefined
+  readonly keyid: string | undefined
+  readonly policy: Policy
+  readonly rate: Rate | undefined
+  readonly orderRate: Rate | undefined
+  readonly verbosity: 'quiet' | 'usual' | 'debug'
+  /** For people who wonder what was read. */
+  readonly origin: string
+}
+
+/** lacme-accountd's keys, then ours. */
+const keys = [
+  ...['privkey', 'gpg', 'socket', 'logfile', 'keyid', 'quiet'],
+  ...['policy', 'server', 'names', 'wildcards', 'rate', 'order-rate', 'audit-log', 'passphrase-file'],
+  ...['admin-socket', 'socket-mode', 'socket-group'],
+]
+const usualConfig = '%E/lacme/lacme-accountd.conf'
+const usualSocket = '%t/S.lacme'
+
+/**
+ * Reads lacme-accountd's configuration file, or ours, which has more keys.
+ * @throws Error with a sentence for the operator
+ */
+export function readSettings(flags: AccountdFlags, runner: Runner): AccountdSettings {
+  const file = expandSpecifiers(flags.config ?? usualConfig, runner)
+  const isThere = flags.config !== undefined || existsSync(file)
+  const values = isThere ? readValues(file) : new Map()
+  const textOf = (key: string): string | undefined => values.get(key)?.text || undefined
+  const expand = (text: string) => expandOwn(text, runner)
+  const pathOf = (key: string) => read(key, expand)
+  const privkey = flags.privkey ?? textOf('privkey')
+  if (privkey === undefined) throw new Error(`'privkey' is not specified${isThere ? ` in ${file}` : ''}`)
+  const keyid = textOf('keyid')
+  return {
+    privkey: parsePrivkey(privkey, expand),
+    gpg: (textOf('gpg') ?? 'gpg --quiet').split(/\s+/),
+    passphraseFile: pathOf('passphrase-file'),
+    socket: read('socket', expand, flags.socket) ?? expandOrNone(usualSocket, runner),
+    adminSocket: pathOf('admin-socket'),
+    socketMode: read('socket-mode', parseMode) ?? 0o600,
+    socketGroup: textOf('socket-group'),
+    logFile: pathOf('logfile'),
+    auditFile: pathOf('audit-log'),
+    keyid,
+    policy: readPolicy(textOf, keyid),
+    rate: read('rate', parseRate),
+    orderRate: read('order-rate', parseRate),
+    verbosity:
+      flags.debug === true ? 'debug' : (flags.quiet ?? textOf('quiet')?.toLowerCase() === 'yes') ? 'quiet' : 'usual',
+    origin: isThere ? file : `no file at ${file}`,
+  }
+
+  function read<T>(key: string, parse: (text: string) => T, given?: string): T | undefined {
+    const text = given ?? textOf(key)
+    if (text === undefined) return undefined
+    try {
+      return parse(text)
+    } catch (error) {
+      const where = given === undefined ? (values.get(key)?.origin ?? file) : 'command line'
+      throw new Error(`${where}: ${key}: ${error instanceof Error ? error.message : 'cannot be read'}`)
+    }
+  }
+}
+
+function readValues(file: string): Values {
+  const { content, remarks } = parseLacmeFile(readFileSync(file, 'utf8'), file)
+  const unreadable = remarks.find(({ kind }) => kind === 'left out')
+  if (unreadable !== undefined) throw new Error(`${unreadable.origin}: ${unreadable.what} cannot be read`)
+  if (content.sections.size > 0)
+    throw new Error(`${file}: Invalid section(s): ${[...content.sections.keys()].join(', ')}`)
+  const unknown = [...content.defaults.keys()].filter((key) => !keys.includes(key))
+  if (unknown.length > 0) throw new Error(`${file}: Unknown option(s): ${unknown.join(', ')}`)
+  return content.defaults
+}
+
+/** systemd's folder of credentials is one more: `%d`, as in its units. */
+function expandOwn(text: string, runner: Runner): string {
+  return expandSpecifiers(text, runner, { d: runner.environment.CREDENTIALS_DIRECTORY })
+}
+
+/** With --stdio nobody needs one. */
+function expandOrNone(text: string, runner: Runner): string | undefined {
+  try {
+    return expandOwn(text, runner)
+  } catch {
+    return undefined
+  }
+}
+
+function parsePrivkey(text: string, expand: (text: string) => string): string {
+  const [, method, rest = ''] = /^(file|gpg|ssh-agent):(.+)$/.exec(text) ?? []
+  if (method === undefined)
+    throw new Error(`Unsupported method: ${text} (file:PATH, gpg:PATH and ssh-agent:KEY are known)`)
+  return `${method}:${expand(rest)}`
+}
+
+function readPolicy(textOf: (key: string) => string | undefined, keyid: string | undefined): Policy {
+  const [word, server, names] = [textOf('policy'), textOf('server'), textOf('names')]
+  if (word !== undefined && word !== 'issuing' && word !== 'account')
+    throw new Error(`policy = ${word}: write "issuing", or "account" for what lacme-accountd signs`)
+  if (word === 'account' && (keyid !== undefined || names !== undefined))
+    throw new Error('keyid and names go with policy = issuing: leave policy out')
+  const isIssuing = word === 'issuing' || keyid !== undefined || names !== undefined
+  const origins = [server, keyid].filter((url) => url !== undefined).map(originOf)
+  if (isIssuing && origins.length === 0)
+    throw new Error("policy = issuing and names need to know the CA: set server, the CA's directory, or keyid")
+  return {
+    reach: isIssuing ? 'issuing' : 'account',
+    origins,
+    accountUrl: keyid,
+    names: names === undefined ? undefined : parseNames(names, textOf('wildcards')?.toLowerCase() === 'yes'),
+  }
+}
+
+function originOf(url: string): string {
+  if (!URL.canParse(url) || !/^https?:/.test(url)) throw new Error(`${JSON.stringify(url)} is no address of a CA`)
+  return new URL(url).origin
+}
+
+function parseNames(text: string, wildcards: boolean): NameList {
+  const words = text.split(/[\s,]+/).filter(Boolean)
+  const addresses = words.filter((word) => isIP(word) !== 0)
+  return { addresses, wildcards, patterns: words.filter((word) => isIP(word) === 0).map(parseNamePattern) }
+}
+
+function parseMode(text: string): number {
+  if (text !== '0600' && text !== '0660') throw new Error('a socket is 0600, or 0660 for a group')
+  return Number.parseInt(text, 8)
+}
+
+function parseRate(text: string): Rate {
+  const [, count, span, unit = ''] = /^([1-9]\d{0,6})\s*\/\s*([1-9]\d{0,4})\s*([smhd])$/.exec(text) ?? []
+  const unitMs = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }[unit]
+  if (count === undefined || unitMs === undefined)
+    throw new Error(`${JSON.stringify(text)} is no rate; write 600/1h or 50/1d`)
+  return { count: Number(count), periodMs: Number(span) * unitMs }
+}

@@ -1,0 +1,143 @@
+import { chmodSync, chownSync, linkSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { dirname, join } from 'node:path'
+import { checkFoldersOf, type Who } from './permissions.ts'
+
+/** sun_path has 108 octets with its end; a longer path would be cut off silently, and lead elsewhere. */
+const maxPathBytes = 107
+
+export type SocketSettings = {
+  /** `/path`, or `fd:3` for one that was opened before us (systemd). */
+  readonly place: string
+  readonly mode: number
+  /** Gets the socket, where its folder does not decide that. */
+  readonly gid: number | undefined
+}
+
+/** Listens until it is disposed of; then the socket goes away, if it is still ours. */
+export async function listenOnSocket(
+  { place, mode, gid }: SocketSettings,
+  who: Who,
+  accept: (socket: Socket) => void,
+): Promise<AsyncDisposable> {
+  // Half open: a client may say all it has to say, close, and still read the answers.
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: false }, accept)
+  const inherited = /^fd:(\d{1,4})$/.exec(place)?.[1]
+  if (inherited !== undefined) {
+    await listening(server, () => server.listen({ fd: Number(inherited) }))
+    return { [Symbol.asyncDispose]: () => closed(server) }
+  }
+  if (!place.startsWith('/')) throw new Error(`socket = ${place}: write the whole path, or fd:3`)
+  // Made under another name, and linked to its own when all about it is right: link() never replaces anything, and
+  // Node.js, which removes what it bound when it closes, then removes nothing that a successor made.
+  const draft = join(dirname(place), `.${process.pid.toString(36)}`)
+  for (const path of [place, draft])
+    if (Buffer.byteLength(path) > maxPathBytes)
+      throw new Error(`${path} is too long for a socket: ${Buffer.byteLength(path)} octets of at most ${maxPathBytes}`)
+  checkFoldersOf(place, who)
+  removeDraft(draft)
+  const before = process.umask(0o177)
+  try {
+    await listening(server, () => server.listen({ path: draft }))
+  } finally {
+    process.umask(before)
+  }
+  try {
+    if (gid !== undefined) chownSync(draft, -1, gid)
+    if (mode !== 0o600) chmodSync(draft, mode)
+    const ours = lstatSync(draft)
+    await linkOver(draft, place)
+    unlinkSync(draft)
+    return {
+      async [Symbol.asyncDispose]() {
+        if (isSame(lstatOf(place), ours)) unlinkSync(place)
+        await closed(server)
+      },
+    }
+  } catch (error) {
+    await closed(server)
+    throw error
+  }
+}
+
+/** @throws Error when somebody listens there, or it is no socket */
+async function linkOver(draft: string, place: string): Promise<void> {
+  for (let attempt = 0; attempt < 5; attempt++) {
+    try {
+      linkSync(draft, place)
+      return
+    } catch (error) {
+      if (codeOf(error) !== 'EEXIST') throw error
+    }
+    const there = lstatOf(place)
+    if (there === undefined) continue
+    if (!there.isSocket()) throw new Error(`${place} is there already, and is no socket: move it away`)
+    if (await isListening(place)) throw new Error(`bind: Address already in use: another accountd listens at ${place}`)
+    removeStale(draft, place, there)
+  }
+  throw new Error(`${place} is taken again and again by others`)
+}
+
+/** Between the look and the removal another one may have begun there: what turns out to be another is put back. */
+function removeStale(draft: string, place: string, stale: Stats): void {
+  const aside = `${draft}o`
+  try {
+    renameSync(place, aside)
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return
+    throw error
+  }
+  if (!isSame(lstatOf(aside), stale)) linkSync(aside, place)
+  unlinkSync(aside)
+}
+
+function isListening(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path })
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', (error) => {
+      const code = codeOf(error)
+      if (code === 'ECONNREFUSED' || code === 'ENOENT') resolve(false)
+      // Its queue is full: somebody is there.
+      else if (code === 'EAGAIN') resolve(true)
+      else reject(error)
+    })
+  })
+}
+
+/** What a killed process of the same id left. */
+function removeDraft(draft: string): void {
+  for (const path of [draft, `${draft}o`]) if (lstatOf(path)?.isSocket() === true) unlinkSync(path)
+}
+
+function isSame(left: Stats | undefined, right: Stats): boolean {
+  return left?.ino === right.ino && left.dev === right.dev
+}
+
+function lstatOf(path: string): Stats | undefined {
+  return lstatSync(path, { throwIfNoEntry: false })
+}
+
+function listening(server: Server, listen: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.once('listening', () => {
+      server.off('error', reject)
+      // Out of descriptors, say: those who wait are accepted later.
+      server.on('error', () => undefined)
+      resolve()
+    })
+    listen()
+  })
+}
+
+function closed(server: Server): Promise<void> {
+  return new Promise((resolve) => server.close(() => resolve()))
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+}
