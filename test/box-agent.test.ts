@@ -343,6 +343,25 @@ test('a box needs an issuer that has some, and says itself what else is wrong', 
     assert.equal(outcome.code, 1, config)
     assert.match(outcome.err, said)
   }
+  const paths = `key = /x/key\nfullchain = /x/crt\npkcs12 = /x/p12\npkcs12-password = geheim\nowner = root:mail\nhook = true\nprobe = yes\n`
+  const file0 = writeConfig(folder.path, `${base}[certificate "b"]\ndomain = b.lab.test\n${paths}`)
+  const { out } = await runCommand(['check-config', file0])
+  assert.match(
+    out,
+    /^certificate "printer": ink\.lab\.test from issuer "hub"\n {2}key and certificate come in the box ink, /m,
+  )
+  assert.match(out, /^ {2}installed as key \/x\/key, fullchain \/x\/crt, pkcs12 \/x\/p12 \(of root:mail, /m)
+  assert.match(out, /^ {2}then runs: true$/m)
+  const json = await runCommand(['check-config', '--json', file0])
+  assert.ok(!json.out.includes('geheim'))
+  const { certificates } = JSON.parse(json.out) as { certificates: Record<string, unknown>[] }
+  assert.deepEqual(
+    certificates.map(({ name, kind, issuer, hook }) => [name, kind, issuer, hook]),
+    [
+      ['printer', 'fetched', 'hub', null],
+      ['b', 'made', 'hub', 'true'],
+    ],
+  )
   const ed25519 = generateKeyPairSync('ed25519').privateKey
   const file = writeConfig(folder.path, base.replace('directory = /tmp/nowhere', `directory = ${folder.path}/tls`))
   writeFileSync(join(folder.path, 'agent.key'), ed25519.export({ type: 'pkcs8', format: 'pem' }))

@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import type { Config } from '../config/config.ts'
 import { ConfigError, formatFinding } from '../config/finding.ts'
+import { certificateLine, describeCertificate } from './certificate-meaning.ts'
 import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
 
 type Flags = ConfigFlags & { readonly json: boolean }
@@ -47,7 +48,7 @@ function describeConfig(config: Config) {
     issuers: [...config.issuers].map(([name, chosen]) => ({
       name,
       type: typeOf(chosen),
-      at: String(chosen.options['acme-server'] ?? ''),
+      at: String(chosen.options['acme-server'] ?? chosen.options.server ?? ''),
     })),
     verifications: [...config.verifications].map(([name, chosen]) => ({ name, type: typeOf(chosen) })),
     storages: [...config.storages].map(([name, chosen]) => ({ name, type: typeOf(chosen) })),
@@ -62,6 +63,7 @@ function describeConfig(config: Config) {
       storage: block.storage,
       metadata: block.values.metadata,
     })),
+    certificates: config.certificates.map(describeCertificate),
   }
 }
 
@@ -75,6 +77,7 @@ function formatMeaning(config: Config, meaning: Meaning): string {
       const how = `by issuer "${block.issuer}", ${block.verification === null ? 'not proven' : `proven by "${block.verification}"`}, ${block.metadata ? `kept in "${block.storage}"` : 'forwarded and not recorded'}`
       return `block "${block.name}": callers with ${block.who.join(' and ')} may have ${what}${block.wildcard ? ' (wildcards too)' : ''} ${how}`
     }),
+    ...meaning.certificates.map(certificateLine),
   ]
   if (meaning.blocks.length === 0) lines.push('no [auth] block: every request is refused')
   return `${lines.join('\n')}\nthe configuration can be used\n`
