@@ -23,7 +23,7 @@ export type ManagedParts = {
   readonly context: PluginContext
 }
 
-/** What is kept up, by today's configuration. @throws Error naming the section whose recipient cannot be read */
+/** What is kept up, by today's configuration. @throws Error naming the section whose box cannot be had */
 export async function openManagedCertificates(
   sections: readonly CertificateSection[],
   parts: ManagedParts,
@@ -56,7 +56,22 @@ async function openOwnBox(section: CertificateSection, parts: ManagedParts): Pro
     return createBoxHolding(section, { boxes, recipient: parseRecipient(pem), context })
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : 'cannot be read'
-    throw new Error(`${section.origin}: [certificate "${section.name}"] recipient ${recipient}: ${reason}`, { cause })
+    // The others are looked after all the same.
+    return unusableHolding(new Error(`${section.origin}: recipient ${recipient}: ${reason}`, { cause }))
+  }
+}
+
+/** Says why at every use: its certificate is in trouble, and tried again like others. */
+function unusableHolding(error: Error): Holding {
+  const fail = () => Promise.reject(error)
+  return {
+    next: fail,
+    current: fail,
+    begin: fail,
+    discard: fail,
+    install: fail,
+    findDamage: fail,
+    tidy: async () => {},
   }
 }
 

@@ -38,7 +38,7 @@ test('what docs/commands.md shows is what is printed', async (t) => {
   if (!requirePeer(t, 'pebble') || !requirePeer(t, 'pebble-challtestsrv') || !requirePeer(t, 'openssl')) return
   await using pebble = await startPebble({ authzReuse: 0, nonceReject: 0 })
   using folder = makeTempFolder('commands')
-  const config = accountAndHttp01(pebble).replace('[verification', 'limit-orders = 300/3h\n[verification')
+  const config = accountAndHttp01(pebble).replace('[verification', 'limit-orders = 300/7d\n[verification')
   const block = '[auth "web"]\nip = 127.0.0.1\ndomain = **.example.org\n'
   await using acmems = await startAcmems(`${config}${block}`, { folder: folder.path })
   await pebble.setA('dead.example.org', ['127.0.0.9'])

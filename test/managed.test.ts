@@ -276,3 +276,24 @@ test('a host registers a box for its names and its key, changes it, and nobody t
   const orders = acmems.logLines().filter(({ msg }) => msg === 'certificate installed').length
   assert.equal(orders, 1, 'one new certificate for one change')
 })
+
+test('a recipient that cannot be read is the trouble of its own certificate, until a reload finds it', async (t) => {
+  if (!requirePeer(t, 'openssl')) return
+  using folder = makeTempFolder('managed')
+  const at = (name: string) => join(folder.path, name)
+  await using acmems = await startAcmems(
+    `${local}[auth "a"]\nip = 127.0.0.1\ndomain = a.example.org\n[certificate "box"]\ndomain = box.example.org\nrecipient = ${at('box.pub')}\nauth = a\n[certificate "web"]\ndomain = www.example.org\ndirectory = ${at('web')}\n`,
+    { folder: folder.path },
+  )
+  await until('the other certificate', () => exists(at('web/privkey.pem')))
+  await until('the complaint', () => /recipient .*box\.pub/.test(acmems.log()))
+  openssl('genrsa', '-out', at('box.key'), '2048')
+  openssl('pkey', '-in', at('box.key'), '-pubout', '-out', at('box.pub'))
+  await reload(acmems, (text) => text)
+  await until(
+    'the box',
+    () =>
+      acmems.logLines().some(({ certificate }) => certificate === 'box') &&
+      /"certificate":"box","names"/.test(acmems.log()),
+  )
+})
