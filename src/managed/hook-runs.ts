@@ -1,7 +1,7 @@
 import { asProblemError, type ProblemError } from '../acme/problem.ts'
+import { lockFolder } from '../folder-lock.ts'
 import type { PluginContext } from '../plugin-api.ts'
 import type { Chain } from '../x509/chain.ts'
-import { lockFolder } from './folder-lock.ts'
 import { hookFacts, runCommand } from './hooks.ts'
 import type { Managed } from './managed.ts'
 import { readMemory, writeMemory } from './memory.ts'

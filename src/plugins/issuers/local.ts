@@ -1,7 +1,9 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ensureDirectory, writeDurably } from '../../durable-file.ts'
+import { writeDurably } from '../../durable-file.ts'
+import { lockFolder } from '../../folder-lock.ts'
 import type { Issuer, Option, Plugin, PluginContext } from '../../plugin-api.ts'
 import { buildCertificate } from '../../x509/certificate-builder.ts'
 import { formatPem } from '../../x509/pem.ts'
@@ -10,6 +12,7 @@ import { parseDays } from '../option-values.ts'
 const dayMs = 24 * 3_600_000
 const rootLifetimeMs = 3650 * dayMs
 const intermediateLifetimeMs = 1825 * dayMs
+const lockPollMs = 50
 /** Hosts whose clock is a little behind must not find the certificate in their future. */
 const backdateMs = 3_600_000
 
@@ -79,8 +82,20 @@ async function loadAuthority(folder: string, name: string, context: PluginContex
     return { key: createPrivateKey(keyPem), certificate: new X509Certificate(certificatePem), certificatePem }
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
-    return createAuthority(folder, name, context)
+    return makeAuthorityOnce(folder, name, context)
   }
+}
+
+/** Of several processes that start at the same first moment one makes it, and the others take that. */
+async function makeAuthorityOnce(folder: string, name: string, context: PluginContext): Promise<Authority> {
+  await using lock = await lockFolder(folder)
+  if (lock === undefined) {
+    await context.clock.sleep(lockPollMs, context.signal)
+    return loadAuthority(folder, name, context)
+  }
+  return existsSync(join(folder, 'intermediate.pem'))
+    ? loadAuthority(folder, name, context)
+    : createAuthority(folder, name, context)
 }
 
 async function createAuthority(folder: string, name: string, context: PluginContext): Promise<Authority> {
@@ -107,7 +122,6 @@ async function createAuthority(folder: string, name: string, context: PluginCont
     serial: context.randomBytes(16),
   })
   const certificatePem = formatPem('CERTIFICATE', certificateDer)
-  await ensureDirectory(folder)
   await writeDurably(join(folder, 'root.key'), exportKey(root.privateKey))
   await writeDurably(join(folder, 'root.pem'), formatPem('CERTIFICATE', rootDer), { mode: 0o644 })
   await writeDurably(join(folder, 'intermediate.key'), exportKey(intermediate.privateKey))

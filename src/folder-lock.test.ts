@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { readdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { test } from 'node:test'
-import { makeTempFolder } from '../../test/peers/child.ts'
+import { makeTempFolder } from '../test/peers/child.ts'
 import { lockFolder } from './folder-lock.ts'
 
 const module = resolve(import.meta.dirname, 'folder-lock.ts')

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { ensureDirectory } from '../durable-file.ts'
+import { ensureDirectory } from './durable-file.ts'
 
 /** SQLITE_BUSY */
 const busy = 5
