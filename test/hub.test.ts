@@ -265,7 +265,7 @@ test('the gateway of the documents: TLS on both sides, and a gateway behind it',
     assert.equal(outcome.code, 0, outcome.err)
     return key
   }
-  const shown = withValues(readConfigurations()[1] ?? '', {
+  const shown = withValues(readConfigurations().find((text) => text.includes('[account]')) ?? '', {
     server: `${urlOf(hub)}\nkey = ${await enrolIn(hub, 'first.key', identity.caFile)}`,
     'ca-file': identity.caFile,
     'tls-certificate': own.certificateFile,
