@@ -29,7 +29,10 @@ import { certificatesOf, namesOf } from './host.ts'
 import { dayMs, hostKey, hourMs, makeAuthority, stranger } from './issuance-world.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { requirePeer } from './peers/peers.ts'
+import { startServer } from './reliability/rig.ts'
+import { createTestClock } from './reliability/test-clock.ts'
 
+const minuteMs = 60_000
 const printers = '[auth "printers"]\nenroll = yes\ndomain = *.lab.test\nregister-boxes = yes\n'
 const hubConfig = `[account]\ntype = local\n${printers}`
 
@@ -368,4 +371,46 @@ test('a box needs an issuer that has some, and says itself what else is wrong', 
   const refused = await runCommand(['agent', 'register', file])
   assert.equal(refused.code, 1)
   assert.match(refused.err, /nothing can be sealed to the key that requests are signed with \(ed25519\)/)
+})
+
+test('how often it looks: hourly, sooner when it is due, ever more rarely while the hub is away, and when that says', async () => {
+  using folder = makeTempFolder('box')
+  await using stub = await startStub()
+  const clock = createTestClock()
+  const place = join(folder.path, 'tls')
+  const box = await makeBox({ fromMs: Date.now() - 50 * dayMs })
+  stub.say({ text: box, headers: { etag: '"1"' } })
+  await using agent = await startServer(
+    configAt(folder.path, stub.url, `directory = ${place}\n`).replace('[mgmt]\ndefault-issuer = hub\n', '') +
+      'issuer = hub\n',
+    folder.path,
+    clock,
+  )
+  await until('the box', () => agent.log().includes('"msg":"certificate installed"'))
+  const askedIn = async (ms: number, stepMs: number) => {
+    const before = stub.asked.length
+    for (let passedMs = 0; passedMs < ms; passedMs += stepMs) {
+      clock.pass(stepMs)
+      await sleep(25)
+    }
+    return stub.asked.length - before
+  }
+  const between = (n: number, low: number, high: number, what: string) =>
+    assert.ok(n >= low && n <= high, `${what}: ${n} times`)
+  stub.say({ status: 304, text: '' })
+  between(await askedIn(12 * hourMs, 5 * minuteMs), 11, 14, 'in half a day')
+  assert.equal(stub.asked.at(-1), 'GET /box/ink "1"')
+  await askedIn(10 * dayMs, 2 * dayMs)
+  between(await askedIn(3 * hourMs, 2 * minuteMs), 15, 22, 'in three hours when a new one should be there')
+  stub.say({ status: 500, text: 'broken' })
+  between(await askedIn(6 * hourMs, 2 * minuteMs), 8, 30, 'in six hours of a hub that is away')
+  stub.say({ status: 503, text: 'not now', headers: { 'retry-after': '14400' } })
+  await askedIn(hourMs, 5 * minuteMs)
+  const before = stub.asked.length
+  between(await askedIn(3 * hourMs, 5 * minuteMs), 0, 1, 'in three hours of Retry-After')
+  // And then the new one is there.
+  stub.say({ text: await makeBox(), headers: { etag: '"2"' } })
+  await askedIn(2 * hourMs, 5 * minuteMs)
+  assert.ok(stub.asked.length > before)
+  assert.equal(agent.log().split('"msg":"certificate installed"').length, 3)
 })

@@ -2,8 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import { asProblemError, ProblemError } from '../acme/problem.ts'
 import { nextOutage } from '../issuance/outage.ts'
 import type { Outage } from '../issuance/records.ts'
-import { renewalDueAtMs } from '../issuance/renewal.ts'
-import { randomShareOf } from '../issuance/renewal-plan.ts'
+import { planRenewal, randomShareOf } from '../issuance/renewal-plan.ts'
 import type { BoxSource, FetchedBox, PluginContext } from '../plugin-api.ts'
 import { type Chain, ChainError, parseChain } from '../x509/chain.ts'
 import { parsePrivateKey } from '../x509/private-key.ts'
@@ -143,7 +142,7 @@ export function createBoxPickUp(parts: BoxPickUpParts): BoxPickUp {
 
   function pauseMs({ leaf }: Chain): number {
     const shareMs = (leaf.notAfterMs - leaf.notBeforeMs) * lifetimeShare
-    const isDue = clock.nowMs() >= renewalDueAtMs(leaf, undefined)
+    const isDue = clock.nowMs() >= planRenewal(leaf, undefined, clock.nowMs(), 0).ownAtMs
     const longestMs = Math.min(parts.intervalMs, shareMs, isDue ? duePauseMs : Number.POSITIVE_INFINITY)
     // By chance a little earlier: hosts that were started together do not stay together.
     return Math.max(longestMs, shortestPauseMs) * (0.9 + randomShareOf(context) / 10)
