@@ -133,7 +133,6 @@ export async function measurePolling(release: Release, quick: boolean): Promise<
   await using bare = await startBareSide(release, fleet, tls)
 
   // Every host in every way, once: what is remembered of them is in memory now.
-  await generator.run({ ...orderFor(acmems, pollKinds, 'kept'), requests: sizes.hosts }, acmems)
   for (const kind of pollKinds)
     await generator.run({ ...orderFor(acmems, [kind], 'kept'), requests: sizes.hosts }, acmems)
   await generator.run({ ...orderFor(bare, pollKinds, 'kept'), requests: sizes.kept }, bare)

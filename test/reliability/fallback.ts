@@ -32,55 +32,63 @@ async function startTwo(clock: TestClock, pebbleOptions = {}) {
 }
 
 async function runAway(full: boolean): Promise<Figures> {
-  const figures: Record<string, string | number> = {}
-  for (const days of full ? [1, 3, 10] : [0.5]) {
-    const clock = createTestClock()
-    await using two = await startTwo(clock)
-    const { rig, other } = two
-    const count = full ? 10 : 3
-    const csrs = makeCsrs('away', count)
-    const first = await Promise.all(csrs.map((csr) => rig.ask(csr)))
-    assert.deepEqual([...new Set(first.map(({ status }) => status))], [200])
-    // A third of the 45 days is left in the midst of the outage.
-    clock.pass(29 * dayMs)
+  const lengths = full ? [1, 3, 10] : [0.5]
+  // All at once: what takes its time are the pauses between tries at a CA that is away, hundreds of them.
+  const figures = await Promise.all(lengths.map((days) => runAwayFor(days, full ? 10 : 3, full ? 6 : 1)))
+  return Object.assign({}, ...figures) as Figures
+}
+
+async function runAwayFor(days: number, count: number, speed: number): Promise<Figures> {
+  const clock = createTestClock(speed)
+  await using two = await startTwo(clock)
+  const { rig, other } = two
+  const csrs = makeCsrs('away', count)
+  const first = await Promise.all(csrs.map((csr) => rig.ask(csr)))
+  assert.deepEqual([...new Set(first.map(({ status }) => status))], [200])
+  // A third of the 45 days is left in the midst of the outage.
+  clock.pass(29 * dayMs)
+  await rig.idle()
+  rig.setRules(faults.unreachable())
+  const from = rig.proxy.log.length
+  const stepMs = hourMs
+  let worstLeft = Number.POSITIVE_INFINITY
+  for (let passed = 0; passed < days * dayMs; passed += stepMs) {
+    clock.pass(stepMs)
+    // Hosts ask, and new ones come.
+    const [fresh = ''] = makeCsrs(`fresh-${passed}`, 1)
+    if (passed % (6 * hourMs) === 0) {
+      const reply = await rig.ask(fresh)
+      assert.equal(reply.status, 200, `after ${passed / hourMs} hours of ${days} days: ${reply.text}`)
+    }
     await rig.idle()
-    rig.setRules(faults.unreachable())
-    const from = rig.proxy.log.length
-    const stepMs = hourMs
-    let worstLeft = Number.POSITIVE_INFINITY
-    for (let passed = 0; passed < days * dayMs; passed += stepMs) {
-      clock.pass(stepMs)
-      // Hosts ask, and new ones come.
-      const [fresh = ''] = makeCsrs(`fresh-${passed}`, 1)
-      if (passed % (6 * hourMs) === 0) assert.equal((await rig.ask(fresh)).status, 200)
-      await rig.idle()
-      if (passed === dayMs / 4) await rig.restart()
-    }
-    const atDeadCa = rig.proxy.log.length - from
-    const issuedElsewhere = other.issuedCount()
-    for (const csr of csrs) {
-      const reply = await rig.ask(csr)
-      assert.equal(reply.status, 200, 'I1')
-      const left = Date.parse(new X509Certificate(reply.text).validTo) - clock.nowMs()
-      worstLeft = Math.min(worstLeft, left)
-    }
-    assert.ok(worstLeft > 0)
-    rig.setRules([])
-    const backMs = clock.nowMs()
-    const before = rig.pebble.issuedCount()
-    for (let i = 0; rig.pebble.issuedCount() === before && clock.nowMs() - backMs < dayMs; i++) {
-      clock.pass(minuteMs)
-      assert.equal((await rig.ask(makeCsrs(`back-${i}`, 1)[0] ?? '')).status, 200)
-    }
-    const recoveryMin = (clock.nowMs() - backMs) / minuteMs
-    assert.ok(recoveryMin <= 35, `${recoveryMin} minutes until the first CA is used again`)
-    await assertInvariants(rig)
-    figures[`${days} d: requests a day to the CA that is away`] = rounded(atDeadCa / days)
-    figures[`${days} d: certificates from the fallback`] = issuedElsewhere
-    figures[`${days} d: least that any certificate had left (d)`] = rounded(worstLeft / dayMs)
-    figures[`${days} d: time until the first CA is used again (min)`] = Math.ceil(recoveryMin)
+    if (passed === dayMs / 4) await rig.restart()
   }
-  return figures
+  const atDeadCa = rig.proxy.log.length - from
+  const issuedElsewhere = other.issuedCount()
+  for (const csr of csrs) {
+    const reply = await rig.ask(csr)
+    assert.equal(reply.status, 200, 'I1')
+    const left = Date.parse(new X509Certificate(reply.text).validTo) - clock.nowMs()
+    worstLeft = Math.min(worstLeft, left)
+  }
+  assert.ok(worstLeft > 0)
+  rig.setRules([])
+  const backMs = clock.nowMs()
+  const before = rig.pebble.issuedCount()
+  for (let i = 0; rig.pebble.issuedCount() === before && clock.nowMs() - backMs < dayMs; i++) {
+    clock.pass(minuteMs)
+    const reply = await rig.ask(makeCsrs(`back-${i}`, 1)[0] ?? '')
+    assert.equal(reply.status, 200, `${i} minutes after it is back: ${reply.text}`)
+  }
+  const recoveryMin = (clock.nowMs() - backMs) / minuteMs
+  assert.ok(recoveryMin <= 35, `${recoveryMin} minutes until the first CA is used again`)
+  await assertInvariants(rig)
+  return {
+    [`${days} d: requests a day to the CA that is away`]: rounded(atDeadCa / days),
+    [`${days} d: certificates from the fallback`]: issuedElsewhere,
+    [`${days} d: least that any certificate had left (d)`]: rounded(worstLeft / dayMs),
+    [`${days} d: time until the first CA is used again (min)`]: Math.ceil(recoveryMin),
+  }
 }
 
 /** In the directory still, and refused; then gone from the directory, too. */
