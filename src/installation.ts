@@ -4,6 +4,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
+import { environment } from './config/environment.ts'
 import { createHttpClient } from './http/http-client.ts'
 import { unwritableState } from './issuance/records.ts'
 import type { Log } from './log.ts'
@@ -84,6 +85,7 @@ export async function openInstallation(
     log: parts.log.child({ section }),
     section,
     stateFolder,
+    environment,
     userAgent: `acmems/${version} node/${process.versions.node}`,
     answers: answersOf(state),
     certificates: state.certificates,

@@ -259,6 +259,8 @@ export type PluginSetup = PluginContext & {
   /** A folder of ours that survives restarts. */
   readonly stateFolder: string
   readonly userAgent: string
+  /** The process's own, for programs and agents that are found by it. */
+  readonly environment?: Readonly<Record<string, string | undefined>>
   readonly answers: AnswerRecords
   readonly certificates: KeptCertificates
   readonly rates: RateLedger

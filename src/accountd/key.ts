@@ -3,8 +3,8 @@ import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { PluginContext } from '../plugin-api.ts'
 import { accountKeyOf } from '../plugins/keys/file.ts'
+import { checkSecretFile, type Who } from '../remote-key/permissions.ts'
 import { openAgentKey, parseAgentPlace } from '../remote-key/ssh-agent.ts'
-import { checkSecretFile, type Who } from './permissions.ts'
 import type { AccountdSettings } from './settings.ts'
 
 /** The account key, as far as signing needs it. */

@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, linkSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
-import { checkFoldersOf, type Who } from './permissions.ts'
+import { checkFoldersOf, type Who } from '../remote-key/permissions.ts'
 
 /** sun_path has 108 octets with its end; a longer path would be cut off silently, and lead elsewhere. */
 const maxPathBytes = 107

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { type AcmeTransport, createTransport } from '../acme-client/transport.ts'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
-import { platformSettings } from '../config/environment.ts'
+import { environment, platformSettings } from '../config/environment.ts'
 import { createHttpClient } from '../http/http-client.ts'
 import { createLog } from '../log.ts'
 import type { OptionValues, PluginContext, PluginSetup } from '../plugin-api.ts'
@@ -49,7 +49,7 @@ export async function openCaDesk(config: Config, issuerName: string): Promise<Ca
   const userAgent = `acmems/${version} node/${process.versions.node}`
   const transport = createTransport(settings.directoryUrl, userAgent, () => systemClock.nowMs())
   // Keys need neither answers nor certificates nor limits: what is made of the state is not there.
-  const setup = { ...context, section: 'account key', stateFolder, userAgent } as unknown as PluginSetup
+  const setup = { ...context, section: 'account key', stateFolder, userAgent, environment } as unknown as PluginSetup
   const openKey = createKeyOpener(config, (section, parts) => ({ ...setup, ...parts, section }))
   const disposables = stack.move()
   return {

@@ -5,14 +5,15 @@ import { ProblemError } from '../acme/problem.ts'
 import { findAccount } from '../acme-client/accounts.ts'
 import { type AcmeTransport, createTransport } from '../acme-client/transport.ts'
 import { systemClock } from '../clock.ts'
-import { platformSettings } from '../config/environment.ts'
+import type { Config } from '../config/config.ts'
+import { environment, platformSettings } from '../config/environment.ts'
 import { createHttpClient } from '../http/http-client.ts'
 import { createLog } from '../log.ts'
-import type { AccountKey, OptionValues, PluginContext } from '../plugin-api.ts'
+import type { AccountKey, OptionValues, PluginContext, PluginSetup } from '../plugin-api.ts'
 import { createAccountKeyFile } from '../plugins/issuers/account-directory.ts'
 import { type AccountSettings, register, saveAccount } from '../plugins/issuers/acme-account.ts'
 import { accountSettings, type acmeOptions, defaultAccountFolder } from '../plugins/issuers/acme-plugin.ts'
-import { fileAccountKey } from '../plugins/keys/file.ts'
+import { createKeyOpener } from '../runtime.ts'
 import { stateFolderOf } from '../state/state.ts'
 import { version } from '../version.ts'
 import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
@@ -70,7 +71,7 @@ async function registerAccount(name: string, files: string[], flags: Flags): Pro
     http,
     randomBytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
   }
-  const key = await step(await keyStep(settings, flags), () => loadKey(settings, context))
+  const key = await step(await keyStep(settings, flags), () => loadKey(config, settings, context))
   const transport = createTransport(settings.directoryUrl, `acmems/${version} node/${process.versions.node}`, () =>
     systemClock.nowMs(),
   )
@@ -135,16 +136,16 @@ async function keyStep(settings: AccountSettings, flags: Flags): Promise<string>
   return 'Generate private key'
 }
 
-async function loadKey({ folder, keyLocation }: AccountSettings, context: PluginContext): Promise<AccountKey> {
-  if (keyLocation !== undefined && !keyLocation.startsWith('file:'))
-    throw new Error(`register can use keys in files only; ${keyLocation} is not one`)
-  const location = keyLocation?.slice('file:'.length) ?? folder.keyFile
-  if (!existsSync(location))
-    throw new Error(`account.pem not found: there is no key at ${location}; --gen-key makes one`)
-  const setup = { ...context, section: 'account', stateFolder: folder.path } as Parameters<
-    typeof fileAccountKey.create
-  >[1]
-  return fileAccountKey.create({ location }, setup)
+async function loadKey(
+  config: Config,
+  { folder, keyLocation }: AccountSettings,
+  context: PluginContext,
+): Promise<AccountKey> {
+  if (keyLocation === undefined && !existsSync(folder.keyFile))
+    throw new Error(`account.pem not found: there is no key at ${folder.keyFile}; --gen-key makes one`)
+  // Keys need neither answers nor certificates nor limits: what is made of the state is not there.
+  const setup = { ...context, section: 'account', stateFolder: folder.path, environment } as unknown as PluginSetup
+  return createKeyOpener(config, () => setup)(keyLocation ?? `file:${folder.keyFile}`)
 }
 
 async function step<T>(what: string, act: () => Promise<T>): Promise<T> {

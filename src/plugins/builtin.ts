@@ -20,7 +20,10 @@ import { route53Provider } from './dns/route53.ts'
 import { acmeIssuer } from './issuers/acme-plugin.ts'
 import { acmemsIssuer } from './issuers/acmems.ts'
 import { localIssuer } from './issuers/local.ts'
+import { accountdAccountKey } from './keys/accountd.ts'
+import { execAccountKey } from './keys/exec.ts'
 import { fileAccountKey } from './keys/file.ts'
+import { sshAgentAccountKey } from './keys/ssh-agent.ts'
 import { fileStorage } from './storages/file.ts'
 import { noneStorage } from './storages/none.ts'
 import { stateStorage } from './storages/state.ts'
@@ -46,6 +49,9 @@ export const builtinPlugins: readonly AnyPlugin[] = [
   powerdnsProvider,
   route53Provider,
   fileAccountKey,
+  accountdAccountKey,
+  execAccountKey,
+  sshAgentAccountKey,
   acmeIssuer,
   localIssuer,
   acmemsIssuer,

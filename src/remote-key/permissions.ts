@@ -7,13 +7,14 @@ export type Who = { readonly uid: number; readonly gids: readonly number[] }
 /**
  * May nobody else put another file in the place of this one? Its folder and all above it must be root's or ours, and
  * not writable by others; above it, a folder like /tmp will do, where only owners remove (the sticky bit).
+ * @param alsoUid may own the folder itself, too
  * @throws Error saying which is not
  */
-export function checkFoldersOf(path: string, who: Who): void {
+export function checkFoldersOf(path: string, who: Who, alsoUid = who.uid): void {
   const direct = dirname(resolve(path))
   for (let folder = direct; ; folder = dirname(folder)) {
     const stat = statSync(folder)
-    checkOwner(folder, stat, who)
+    if (folder !== direct || stat.uid !== alsoUid) checkOwner(folder, stat, who)
     const isSticky = folder !== direct && (stat.mode & 0o1000) !== 0
     if ((stat.mode & 0o022) !== 0 && !isSticky)
       throw new Error(`Insecure permissions on ${folder}: others can write there (mode ${modeOf(stat)}); chmod go-w it`)
@@ -36,11 +37,16 @@ export function checkSecretFile(path: string, who: Who): void {
   checkFoldersOf(path, who)
 }
 
-/** The socket of somebody else's daemon would get all that we ask to be signed. @throws Error */
+/**
+ * A socket that we connect to: its folder may be that of whom the socket belongs to, a daemon with a user of its own.
+ * @throws Error where others could put theirs in its place, or may use it, too
+ */
 export function checkSocket(path: string, who: Who): void {
-  checkFoldersOf(path, who)
   const stat = lstatSync(path)
   if (!stat.isSocket()) throw new Error(`${path} is no socket`)
+  if ((stat.mode & 0o006) !== 0)
+    throw new Error(`Insecure permissions on ${path}: everybody can use it (mode ${modeOf(stat)})`)
+  checkFoldersOf(path, who, stat.uid)
 }
 
 function checkOwner(path: string, stat: Stats, { uid }: Who): void {
