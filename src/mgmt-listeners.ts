@@ -79,7 +79,7 @@ export function createMgmtListeners(parts: MgmtListenersParts): MgmtListeners {
         fresh?.onChange(tell)
         if (former !== undefined && fresh !== undefined) tell()
       }
-      const exposed = config.mgmt.listener.filter((address) => modeOf(address) === 'plain' && !staysHere(address))
+      const exposed = exposedListeners(config)
       if (exposed.length > 0)
         parts.log.warn(
           'plain HTTP beyond this machine: set [mgmt] tls-certificate and tls-key, or listen on loopback behind a proxy with TLS',
@@ -92,6 +92,11 @@ export function createMgmtListeners(parts: MgmtListenersParts): MgmtListeners {
       await set.close(graceMs)
     },
   }
+}
+
+/** Where requests come in plain HTTP from other machines. */
+export function exposedListeners({ mgmt, mgmtTls }: Pick<Config, 'mgmt' | 'mgmtTls'>): string[] {
+  return mgmtTls === undefined ? mgmt.listener.filter((address) => !staysHere(address)) : []
 }
 
 /** Clients are asked for a certificate only where a block has a use for one: browsers would ask their user for it. */

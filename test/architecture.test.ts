@@ -177,6 +177,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'signature-memory',
   ],
   cli: [
+    'mgmt-listeners',
     'folder-lock',
     'accountd',
     'audit-log',

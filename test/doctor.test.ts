@@ -1,6 +1,6 @@
 // acmems doctor: what will fail is said, and why; with a real CA and real DNS servers. test/private-hosts.ts has two views.
 import assert from 'node:assert/strict'
-import { rmSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -146,11 +146,11 @@ verification = elsewhere
   const look = (...words: string[]) => examine(folder.path, ...words)
   const well = await look('www.example.test')
   assert.equal(well.code, 0, JSON.stringify(well.findings, null, 1))
-  assertFinding(well, 'policy', 'good', /^auth block "web": issuer "default", verification "http" \(http-01\)$/)
+  assertFinding(well, 'policy', 'good', /^\[auth "web"\]: issuer "default", verification "http" \(http-01\)$/)
   assertFinding(well, 'public DNS', 'good', /127\.0\.0\.1 \(this machine\)/)
   assertFinding(well, 'http-01', 'good', /seen as the CA will see it/)
   assertFinding(well, 'limits', 'good', /room/)
-  assertFinding(well, 'policy', 'good', /^auth block "web by tls": .* \(tls-alpn-01\)$/)
+  assertFinding(well, 'policy', 'good', /^\[auth "web by tls"\]: .* \(tls-alpn-01\)$/)
   assertFinding(well, 'tls-alpn-01', 'good', /seen as the CA will see it/)
 
   const text = await runCommand(['doctor', 'www.example.org', '*.example.test', '--config', acmems.configFile])
@@ -355,3 +355,18 @@ async function keyOf(signer: Bind, zone: string): Promise<string> {
   }
   return assert.fail(`the zone was not signed\n${signer.log()}`)
 }
+
+test('a certificate of this machine is a way, too; plain HTTP beyond it is noted', async () => {
+  using folder = makeTempFolder('doctor')
+  const file = join(folder.path, 'acmems.ini')
+  writeFileSync(
+    file,
+    `[account]\ntype = local\n[mgmt]\nlistener = 192.0.2.1:1313\n[state]\nurl = sqlite:${folder.path}/state.db\n[certificate "own"]\ndomain = own.example.com\ndirectory = ${folder.path}/own\n`,
+  )
+  const { code, out } = await runCommand(['doctor', 'own.example.com', '--json', '--config', file])
+  const [diagnosis] = JSON.parse(out) as Diagnosis[]
+  assert.ok(diagnosis !== undefined)
+  assertFinding(diagnosis, 'policy', 'good', /^\[certificate "own"\]: issuer "default"/)
+  assertFinding(diagnosis, 'door', 'note', /plain HTTP from other machines \(192\.0\.2\.1:1313\)/, /tls = managed/)
+  assert.equal(code, 0)
+})

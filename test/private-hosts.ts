@@ -66,7 +66,7 @@ const well = await doctor(name)
 assert.equal(well.code, 0, well.out)
 for (const line of [
   new RegExp(`^${name}: all is well$`, 'm'),
-  /^ {2}ok {5}policy {7}auth block "lan": issuer "default", verification "public view" \(http-01\)$/m,
+  /^ {2}ok {5}policy {7}\[auth "lan"\]: issuer "default", verification "public view" \(http-01\)$/m,
   /ok {5}CA {11}https:\S+, account https:/,
   /ok {5}public DNS {3}127\.0\.4\.53:53: 127\.0\.4\.80 \(this machine\); DNSSEC: not signed/,
   /- {6}private DNS {2}127\.0\.4\.54:53: 127\.0\.4\.9, where the host is: the CA comes to 127\.0\.4\.80 instead/,

@@ -1,4 +1,4 @@
-import type { AuthBlock, Config } from '../config/config.ts'
+import type { Config } from '../config/config.ts'
 import type { PluginContext } from '../plugin-api.ts'
 import type { Desk } from './open-installation.ts'
 
@@ -16,9 +16,10 @@ export type Instruments = {
   readonly mayWrite: boolean
 }
 
-/** How a name is proven: what the blocks that cover it say. */
+/** How a name is proven: what the sections that cover it say. */
 export type Way = {
-  readonly blocks: readonly AuthBlock[]
+  /** `[auth]` and `[certificate]`, as they are written. */
+  readonly sections: readonly string[]
   readonly issuer: string
   readonly verification: string | undefined
 }

@@ -1,8 +1,10 @@
 import type { CaaQuestion } from '../acme/caa.ts'
-import { type Identifier, isWildcard } from '../acme/identifier.ts'
+import { type Identifier, identifierKey, isWildcard } from '../acme/identifier.ts'
+import { identifiersOf } from '../config/certificate-options.ts'
 import type { Config } from '../config/config.ts'
 import { type DnsServer, parseDnsServer } from '../dns/exchange.ts'
 import { systemServers } from '../dns/lookup.ts'
+import { exposedListeners } from '../mgmt-listeners.ts'
 import { coversName } from '../policy/name-pattern.ts'
 import { readVerification } from './dns-records.ts'
 import { type IssuerView, judgeIssuer, judgeLimits, viewIssuer } from './doctor-ca.ts'
@@ -17,20 +19,36 @@ import { isOwnAddress } from './doctor-rehearsal.ts'
 export async function examine(identifier: Identifier, instruments: Instruments): Promise<DoctorFinding[]> {
   const ways = waysOf(identifier, instruments.config)
   if (ways.length === 0) return [refusal(identifier, instruments.config)]
-  const findings: DoctorFinding[] = []
+  const findings = examineDoors(instruments.config)
   for (const way of ways) findings.push(...(await examineWay(identifier, way, instruments)))
   return findings
 }
 
-function waysOf(identifier: Identifier, { blocks }: Config): Way[] {
+function waysOf(identifier: Identifier, { blocks, certificates }: Config): Way[] {
+  const wanted = identifierKey(identifier)
+  const covering = [
+    ...blocks
+      .filter(({ values }) => coversName(values.domain, values.wildcard, identifier))
+      .map((block) => ({ ...block, section: `[auth "${block.name}"]` })),
+    ...certificates
+      .filter(({ values }) => identifiersOf(values).some((one) => identifierKey(one) === wanted))
+      .map((certificate) => ({ ...certificate, section: `[certificate "${certificate.name}"]` })),
+  ]
   const ways = new Map<string, Way>()
-  for (const block of blocks) {
-    if (!coversName(block.values.domain, block.values.wildcard, identifier)) continue
-    const { issuer, verification } = block
+  for (const { issuer, verification, section } of covering) {
     const key = JSON.stringify([issuer, verification])
-    ways.set(key, { issuer, verification, blocks: [...(ways.get(key)?.blocks ?? []), block] })
+    ways.set(key, { issuer, verification, sections: [...(ways.get(key)?.sections ?? []), section] })
   }
   return [...ways.values()]
+}
+
+/** What concerns every host that asks this server. */
+function examineDoors(config: Config): DoctorFinding[] {
+  const exposed = exposedListeners(config)
+  if (exposed.length === 0) return []
+  const says = `requests come in plain HTTP from other machines (${exposed.join(', ')}): who is on the way reads them`
+  const advice = '[mgmt] tls = managed NAME, or tls-certificate and tls-key, or a proxy with TLS in front'
+  return [{ topic: 'door', verdict: 'note', says, advice }]
 }
 
 function refusal(identifier: Identifier, { blocks }: Config): DoctorFinding {
@@ -72,13 +90,12 @@ async function examineWay(identifier: Identifier, way: Way, instruments: Instrum
 
 function judgePolicy(
   identifier: Identifier,
-  { blocks, issuer, verification }: Way,
+  { sections, issuer, verification }: Way,
   method: string | undefined,
   view: IssuerView | undefined,
 ): DoctorFinding {
-  const names = blocks.map(({ name }) => `"${name}"`).join(', ')
   const how = verification === undefined ? 'no verification' : `verification "${verification}" (${method ?? 'its own'})`
-  const says = `auth block ${names}: issuer "${issuer}", ${how}`
+  const says = `${sections.join(', ')}: issuer "${issuer}", ${how}`
   const finding = { topic: 'policy', says }
   if (view !== undefined && verification === undefined)
     return { ...finding, verdict: 'fails', advice: 'give the block a verification, or [mgmt] a default-verification' }
