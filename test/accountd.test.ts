@@ -1,5 +1,6 @@
 // acmems accountd beside lacme-accountd: the same answers; and what clients and files can be, it lives and says so.
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { createPublicKey, verify } from 'node:crypto'
 import {
   chmodSync,
@@ -20,6 +21,7 @@ import {
   askOnce,
   dial,
   lacmeAccountd,
+  main,
   makeKeyFolder,
   openssl,
   ourAccountd,
@@ -28,6 +30,7 @@ import {
   startHolder,
 } from './accountd-world.ts'
 import { runCommand } from './command.ts'
+import { startChild, waitUntilReady } from './peers/child.ts'
 import { requirePeer } from './peers/peers.ts'
 
 const url = 'https://ca.example/acme/new-order'
@@ -341,7 +344,6 @@ test('keys that are locked: a pass phrase from a file, from the terminal, or gpg
     if (script === undefined) return
     writeFileSync(config, `privkey = file:${locked}\n`)
     const command = `${process.execPath} ${ourAccountd.args.join(' ')} --config ${config} --stdio </dev/null`
-    const { spawn } = await import('node:child_process')
     const child = spawn(script.path, ['-qec', command, '/dev/null'], { env: { ...process.env, ...script.env } })
     let shown = ''
     child.stdout.on('data', (chunk) => {
@@ -376,3 +378,58 @@ test('a socket at which somebody else listens is left alone', async () => {
   assert.equal(code, 1)
   assert.match(err, /already in use/)
 })
+
+test('the server has a user of its own: it can have things signed, and cannot read the key or listen in its place', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('only root can be several users')
+  using folder = makeKeyFolder('accountd-users')
+  const [keeper, server, stranger, group] = [65_531, 65_532, 65_533, 65_530]
+  const run = join(folder.path, 'run')
+  mkdirSync(run)
+  chownSync(run, keeper, group)
+  chmodSync(run, 0o750)
+  chownSync(folder.keyFile, keeper, keeper)
+  const as = (uid: number, gid: number, code: string) => runAs(uid, gid, ['--input-type=module', '-e', code])
+  const holder = startChild(
+    process.execPath,
+    [main, 'accountd', '--config', '/dev/null', '--privkey', `file:${folder.keyFile}`, '--socket', `${run}/S`],
+    { cwd: '/', env: {}, logFile: join(folder.path, 'log'), uid: keeper, gid: group },
+  )
+  await using _ = holder
+  await waitUntilReady(holder, 'accountd', async () => existsSync(`${run}/S`)).catch(() => undefined)
+  if (/EACCES.*main\.ts|Cannot find module/.test(holder.log())) return t.skip('other users cannot read our program')
+  const connects = `import net from 'node:net'; net.connect('${run}/S').on('data', (d) => { console.log(String(d)); process.exit() }).on('error', (e) => { console.log(e.code); process.exit() })`
+  assert.match((await as(server, group, connects)).out, /EACCES/, '0600 is for the keeper alone')
+  await holder.stop()
+  writeFileSync(join(folder.path, 'c.conf'), `privkey = file:${folder.keyFile}\nsocket-mode = 0660\n`)
+  await using shared = startChild(
+    process.execPath,
+    [main, 'accountd', '--config', join(folder.path, 'c.conf'), '--socket', `${run}/S`],
+    { cwd: '/', env: {}, logFile: join(folder.path, 'log2'), uid: keeper, gid: group },
+  )
+  await waitUntilReady(shared, 'accountd', async () => existsSync(`${run}/S`))
+  assert.match((await as(server, group, connects)).out, /^1 OK/)
+  assert.match((await as(stranger, stranger, connects)).out, /EACCES/)
+  const attempt = (act: string) =>
+    `import fs from 'node:fs'; try { ${act}; console.log('done') } catch (e) { console.log(e.code) }`
+  for (const act of [
+    `fs.readFileSync('${folder.keyFile}')`,
+    `fs.unlinkSync('${run}/S')`,
+    `fs.writeFileSync('${run}/T', '')`,
+    `fs.readFileSync('/proc/${shared.pid}/mem')`,
+    `fs.readFileSync('/proc/${shared.pid}/environ')`,
+    `process.kill(${shared.pid}, 'SIGTERM')`,
+  ])
+    assert.match((await as(server, group, attempt(act))).out, /EACCES|EPERM/, act)
+})
+
+function runAs(uid: number, gid: number, args: readonly string[]): Promise<{ code: number | null; out: string }> {
+  return new Promise((done, fail) => {
+    const child = spawn(process.execPath, args, { uid, gid, cwd: '/', env: {}, stdio: ['ignore', 'pipe', 'ignore'] })
+    let out = ''
+    child.stdout.on('data', (chunk) => {
+      out += String(chunk)
+    })
+    child.on('error', fail)
+    child.on('close', (code) => done({ code, out }))
+  })
+}

@@ -1,4 +1,3 @@
-import { userInfo } from 'node:os'
 import type { Plugin } from '../../plugin-api.ts'
 import { createHolderClient } from '../../remote-key/holder-client.ts'
 import { openSocketWire } from '../../remote-key/socket-wire.ts'
@@ -23,8 +22,7 @@ export const accountdAccountKey: Plugin<'accountKey', typeof options> = {
   meaning: 'the account key behind the socket of "acmems accountd" or lacme-accountd',
   options,
   create({ location }, setup) {
-    const { uid, gid } = userInfo()
-    const who = { uid, gids: [gid] }
+    const who = { uid: process.getuid?.() ?? 0, gids: [] }
     const client = createHolderClient(async (signal) => openSocketWire(location, who, signal), idleMs)
     return openKeyOfHolder(client, `accountd:${location}`, setup.signal)
   },

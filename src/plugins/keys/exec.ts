@@ -1,4 +1,4 @@
-import { homedir, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import type { Plugin, PluginSetup } from '../../plugin-api.ts'
 import { createHolderClient, RefusedSignature } from '../../remote-key/holder-client.ts'
 import { openProcessWire } from '../../remote-key/process-wire.ts'
@@ -74,10 +74,10 @@ function createPause(nowMs: () => number): Pause {
 
 /** What ssh needs to find its way; nothing else of ours is its business. */
 function environmentOf({ environment = {} }: PluginSetup): Record<string, string> {
-  const { SSH_AUTH_SOCK: agent, USER: user, LOGNAME: logname } = environment
+  const { SSH_AUTH_SOCK: agent, USER: user, LOGNAME: logname, HOME: home = '/' } = environment
   const given = { SSH_AUTH_SOCK: agent, USER: user, LOGNAME: logname }
   const kept = Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== undefined)
-  return { PATH: searchPath, HOME: homedir(), LANG: 'C.UTF-8', TMPDIR: tmpdir(), ...Object.fromEntries(kept) }
+  return { PATH: searchPath, HOME: home, LANG: 'C.UTF-8', TMPDIR: tmpdir(), ...Object.fromEntries(kept) }
 }
 
 /** Words between blanks; quotes of either kind hold one together. */
