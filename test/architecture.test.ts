@@ -214,7 +214,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'systemd-notify',
     'version',
   ],
-  main: ['cli', 'version'],
+  program: ['cli', 'version'],
+  main: ['cli', 'program'],
 }
 
 type Import = { readonly file: string; readonly part: string; readonly target: string }
