@@ -120,6 +120,17 @@ test('a file that is there is left as it is', async () => {
   assert.match(err, /is there already/)
 })
 
+test('comments alone are nothing that could be lost', async () => {
+  const file = newFile()
+  mkdirSync(join(file, '..'))
+  const init = () => runCommand(['init', '--server-name', 'a.example', '--yes', '--output', file])
+  writeFileSync(file, '# a comment\n\n; another\n#[mgmt]')
+  assert.equal((await init()).code, 0)
+  assert.match(readFileSync(file, 'utf8'), /^\[state\]\nurl = sqlite:\/.*\/state\.db$/m)
+  writeFileSync(file, '# a comment\n[mgmt]')
+  assert.equal((await init()).code, 1)
+})
+
 test('at a terminal: it asks, again where the answer cannot be read, and only what no flag said', async (t) => {
   if (!requirePeer(t, 'script')) return
   await t.test('asked for everything', async () => {

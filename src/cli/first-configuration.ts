@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { join } from 'node:path'
 import { type Identifier, parseDnsName, parseIpAddress } from '../acme/identifier.ts'
 import { acmeOptions, stagingDirectoryUrl } from '../plugins/issuers/acme-plugin.ts'
 import { parseTcpListener } from '../plugins/option-values.ts'
@@ -52,10 +53,13 @@ export function readEmails(text: string): string[] {
   return words
 }
 
-/** The configuration, which a server can start with as it is. @param tlsFolder where its own certificate goes */
-export function firstConfiguration(answers: FirstAnswers, tlsFolder: string): string {
+/** The configuration, which a server can start with as it is. @param stateFolder where it keeps what it knows, whoever runs it */
+export function firstConfiguration(answers: FirstAnswers, stateFolder: string): string {
   const { server, listeners, ca, emails, termsAreAccepted } = answers
   return `# Written by acmems init. acmems config-reference lists everything that can stand here.
+
+[state]
+url = sqlite:${join(stateFolder, 'state.db')}
 
 [mgmt]
 ${listeners.map((listener) => `listener = ${listener}`).join('\n')}
@@ -66,7 +70,7 @@ public-name = ${publicNameOf(answers)}
 # The server's own certificate. Until the CA has issued it, a self-signed one stands in.
 [certificate "acmems"]
 ${server.type === 'dns' ? 'domain' : 'ip-address'} = ${server.value}
-directory = ${tlsFolder}
+directory = ${join(stateFolder, 'tls')}
 reuse-key = yes
 verification = http
 

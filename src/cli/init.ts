@@ -1,6 +1,5 @@
-import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { platformSettings } from '../config/environment.ts'
 import {
@@ -13,7 +12,7 @@ import {
   readServerName,
   usualListeners,
 } from './first-configuration.ts'
-import { writeNewFile } from './new-file.ts'
+import { isTaken, writeNewFile } from './new-file.ts'
 import { openQuestions, readYesNo } from './questions.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -39,7 +38,7 @@ export function initCommand(): Command {
   return new Command('init')
     .summary('write a first configuration')
     .description(
-      'Write a first configuration, with TLS for the hosts: the server keeps its own certificate. At a terminal it asks for\nwhat the options do not say; nothing is overwritten, and nobody is asked over the network.\nExit code: 0 it was written, 1 it was not, 2 it was called wrongly.',
+      'Write a first configuration, with TLS for the hosts: the server keeps its own certificate. At a terminal it asks for\nwhat the options do not say; no setting is overwritten, and nobody is asked over the network.\nExit code: 0 it was written, 1 it was not, 2 it was called wrongly.',
     )
     .option('--server-name <name>', 'what hosts call this server: the name in its certificate')
     .option(
@@ -67,10 +66,9 @@ async function init(flags: Flags): Promise<void> {
   if (!flags.yes && !isAsking)
     throw new UsageError('there is no terminal to ask at: say --server-name NAME, and --yes for what is as usual')
   // Before anything is asked: nobody answers for nothing.
-  if (existsSync(output))
-    throw new Error(`${output} is there already, and is left as it is; --output names another file`)
+  if (isTaken(output)) throw new Error(`${output} is there already, and is left as it is; --output names another file`)
   const answers = isAsking ? await askFor(given, output) : takeUsual(given)
-  await writeNewFile(output, firstConfiguration(answers, join(platformSettings().stateFolder, 'tls')))
+  await writeNewFile(output, firstConfiguration(answers, platformSettings().stateFolder))
   process.stdout.write(nextSteps(output, answers))
 }
 
