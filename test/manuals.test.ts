@@ -1,0 +1,93 @@
+// The manual pages: complete, because made from what the program itself says, and readable for groff and mandoc.
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { manualPages } from '../scripts/manuals.ts'
+import { roff } from '../scripts/roff.ts'
+import { configReference } from '../src/config/reference.ts'
+import { builtinPlugins } from '../src/plugins/builtin.ts'
+import { createProgram } from '../src/program.ts'
+import { makeTempFolder } from './peers/child.ts'
+
+const pages = await manualPages('2026-01-01')
+
+function rendererOf(command: string, args: readonly string[]): ((file: string) => string) | undefined {
+  if (spawnSync(command, ['--version']).error !== undefined) return undefined
+  return (file) => {
+    const { status, stdout, stderr } = spawnSync(command, [...args, file], { encoding: 'utf8' })
+    assert.deepEqual([status, stderr], [0, ''], `${command} ${file}`)
+    // Bold and italic, as terminals of old overstruck them.
+    return stdout.replace(/.\x08/gu, '').replace(/\x1b\[[\d;]*m/g, '')
+  }
+}
+
+test('what has a meaning in roff is printed as it is', (t) => {
+  const text = '.TH is no request\n\'nor this\na\\fBb -- `x\' ~^ "q" … 100%'
+  assert.equal(roff('.x'), '\\&.x')
+  const groff = rendererOf('groff', ['-man', '-Tutf8', '-P-c', '-ww'])
+  if (groff === undefined) return t.skip('groff is not on this machine')
+  using folder = makeTempFolder('roff')
+  const file = join(folder.path, 'x.1')
+  writeFileSync(
+    file,
+    `.TH "X" 1\n.SH "X"\n.PP\n${text
+      .split('\n')
+      .map((line) => `${roff(line)}\n.br\n`)
+      .join('')}`,
+  )
+  const printed = groff(file)
+  for (const line of text.split('\n')) assert.ok(printed.includes(line), `${line} is missing in\n${printed}`)
+})
+
+for (const { file, text } of pages) {
+  test(`${file} has nothing that a formatter complains about`, (t) => {
+    using folder = makeTempFolder('manual')
+    const path = join(folder.path, file)
+    writeFileSync(path, text)
+    const groff = rendererOf('groff', ['-man', '-Tutf8', '-P-c', '-ww', '-rLL=100n'])
+    const mandoc = rendererOf('mandoc', ['-Tlint', '-Wwarning'])
+    if (groff === undefined && mandoc === undefined) return t.skip('neither groff nor mandoc is on this machine')
+    mandoc?.(path)
+    for (const title of ['NAME', 'DESCRIPTION', 'SEE ALSO'])
+      assert.match(groff?.(path) ?? title, new RegExp(`^${title}$`, 'm'))
+    assert.match(text, /^\.TH "[\w.\\-]+" [15] "2026\\-01\\-01" "acmems /m)
+    assert.doesNotMatch(text, /undefined|\[object/)
+  })
+}
+
+/** As one line without roff's own signs. */
+function plain(file: string): string {
+  const text = pages.find((page) => page.file === file)?.text ?? ''
+  return text
+    .replace(/\\f[BIR]/g, '')
+    .replaceAll('\\-', '-')
+    .replaceAll('\\(aq', "'")
+    .replaceAll('\\(dq', '"')
+}
+
+test('every command and every option is in acmems(1) or acmems-agent(1)', async () => {
+  const all = plain('acmems.1') + plain('acmems-agent.1')
+  const program = await createProgram('')
+  const visit = (command: typeof program, path: string): void => {
+    assert.ok(all.includes(path), path)
+    for (const { long } of command.options) if (long) assert.ok(all.includes(long), `${path} ${long}`)
+    for (const inner of command.commands) visit(inner, `${path} ${inner.name()}`)
+  }
+  visit(program, 'acmems')
+})
+
+test('every section and every key is in acmems.ini(5)', () => {
+  const page = plain('acmems.ini.5')
+  for (const { section, keys } of configReference(builtinPlugins)) {
+    assert.ok(page.includes(`.SS "${section}"`), section)
+    for (const { key } of keys) assert.ok(page.includes(`\n${key} = `), `${section} ${key}`)
+  }
+})
+
+test("agent.sh(1) has the agent's commands, options, keys and exit codes", () => {
+  const page = plain('agent.sh.1')
+  for (const text of ['enroll', '-c, --config FILE', 'reuse-key = yes', 'ACMEMS_FULLCHAIN', '75'])
+    assert.ok(page.includes(text), text)
+})
