@@ -1,0 +1,143 @@
+// The units in packaging/systemd: right for systemd, and closed as far as they can be.
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { checkout } from './documentation.ts'
+import { makeTempFolder, startChild } from './peers/child.ts'
+import { freePort } from './peers/peers.ts'
+
+const source = join(checkout, 'packaging/systemd')
+const units = globSync('*.{service,socket,timer}', { cwd: source }).sort()
+const services = units.filter((unit) => unit.endsWith('.service'))
+
+/** What systemd-analyze may find at most: 0 is perfect. What is left is explained in the units. */
+const exposure: Readonly<Record<string, number>> = {
+  'acmems.service': 1.6,
+  'acmems-agent.service': 2.6,
+  'acmems-renew.service': 2.4,
+}
+
+function hasTool(t: TestContext, tool: string): boolean {
+  if (spawnSync(tool, ['--version']).error === undefined) return true
+  t.skip(`${tool} is not on this machine`)
+  return false
+}
+
+/** A root of its own with the units and the programs that they start; nothing of this machine is asked. */
+function layOut(root: string): string[] {
+  for (const path of ['usr/bin/acmems', 'bin/kill', 'bin/sh']) {
+    mkdirSync(join(root, path, '..'), { recursive: true })
+    writeFileSync(join(root, path), '#!/bin/sh\n', { mode: 0o755 })
+  }
+  const folder = join(root, 'usr/lib/systemd/system')
+  mkdirSync(folder, { recursive: true })
+  return units.map((unit) => {
+    writeFileSync(join(folder, unit), readFileSync(join(source, unit)))
+    return join(folder, unit)
+  })
+}
+
+test('systemd takes every unit without a word', (t) => {
+  if (!hasTool(t, 'systemd-analyze')) return
+  using root = makeTempFolder('units')
+  const programs = layOut(root.path)
+  const text = (path: string) =>
+    readFileSync(path, 'utf8').replaceAll('=/usr/bin/acmems', `=${root.path}/usr/bin/acmems`)
+  for (const path of programs) writeFileSync(path, text(path))
+  const { status, stdout, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', ...programs], {
+    encoding: 'utf8',
+    env: { ...process.env, SYSTEMD_UNIT_PATH: `${join(root.path, 'usr/lib/systemd/system')}:` },
+  })
+  // Units of this machine that are wanted by ours may have faults of their own.
+  const ours = `${stdout}${stderr}`.split('\n').filter((line) => line.includes('acmems'))
+  assert.deepEqual([status, ours], [0, []])
+})
+
+for (const unit of services) {
+  test(`${unit} is exposed no more than it has to be`, (t) => {
+    if (!hasTool(t, 'systemd-analyze')) return
+    const threshold = Math.round((exposure[unit] ?? 0) * 10)
+    const flags = ['security', '--offline=true', `--threshold=${threshold}`, join(source, unit)]
+    const { status, stdout, stderr } = spawnSync('systemd-analyze', flags, { encoding: 'utf8' })
+    if (/unrecognized option|Unknown/.test(stderr)) return t.skip('systemd-analyze here knows no --offline')
+    assert.equal(status, 0, stdout + stderr)
+  })
+
+  test(`${unit}: every option of systemd-analyze security is set, or its absence explained`, (t) => {
+    if (!hasTool(t, 'systemd-analyze')) return
+    const flags = ['security', '--offline=true', '--json=short', join(source, unit)]
+    const { stdout, stderr } = spawnSync('systemd-analyze', flags, { encoding: 'utf8' })
+    if (!stdout.startsWith('[')) return t.skip(`systemd-analyze here has no JSON: ${stderr}`)
+    const text = readFileSync(join(source, unit), 'utf8')
+    const findings = JSON.parse(stdout) as {
+      name: string
+      json_field: string
+      exposure: string | null
+      set?: boolean
+    }[]
+    const open = findings.filter(({ exposure }) => exposure !== null && Number(exposure) > 0)
+    assert.ok(open.length > 0)
+    const silent = open
+      .map(({ name }) => /^\w+/.exec(name)?.[0] ?? name)
+      .filter((option) => !text.includes(option) && !setByOthers.has(option))
+    assert.deepEqual(silent, [])
+  })
+}
+
+/** DeviceAllow: ProtectClock= itself allows the reading of the clock. */
+const setByOthers = new Set(['DeviceAllow'])
+
+test('the timer says when', (t) => {
+  if (!hasTool(t, 'systemd-analyze')) return
+  const times = [...readFileSync(join(source, 'acmems-renew.timer'), 'utf8').matchAll(/^OnCalendar=(.*)$/gm)]
+  assert.equal(times.length, 1)
+  assert.equal(spawnSync('systemd-analyze', ['calendar', times[0]?.[1] ?? '']).status, 0)
+})
+
+test('user and folders: what sysusers and tmpfiles make of them', (t) => {
+  if (!hasTool(t, 'systemd-sysusers') || !hasTool(t, 'systemd-tmpfiles')) return
+  using root = makeTempFolder('sysusers')
+  mkdirSync(join(root.path, 'etc'))
+  const made = spawnSync('systemd-sysusers', [`--root=${root.path}`, join(source, 'sysusers.conf')], {
+    encoding: 'utf8',
+  })
+  if (process.getuid?.() !== 0) return t.skip('only root can make users, even in a folder')
+  assert.equal(made.status, 0, made.stderr)
+  assert.match(
+    readFileSync(join(root.path, 'etc/passwd'), 'utf8'),
+    /^acmems:[^:]*:\d+:\d+:acmems, ACME [\w ]+:\/var\/lib\/acmems:\/usr\/sbin\/nologin$/m,
+  )
+  const folders = spawnSync('systemd-tmpfiles', [`--root=${root.path}`, '--create', join(source, 'tmpfiles.conf')], {
+    encoding: 'utf8',
+  })
+  assert.equal(folders.status, 0, folders.stderr)
+})
+
+test('a socket that systemd opened: the server answers on fd:3', async (t) => {
+  if (!hasTool(t, 'systemd-socket-activate')) return
+  using folder = makeTempFolder('activation')
+  const [port, mgmt] = [await freePort(), await freePort()]
+  const config = join(folder.path, 'acmems.ini')
+  writeFileSync(
+    config,
+    `[state]\nurl = sqlite:${folder.path}/state.db\n[mgmt]\nlistener = 127.0.0.1:${mgmt}\n[account]\ntype = local\n[verification "http"]\ntype = http01\nlistener = fd:3\n`,
+  )
+  const server = [process.execPath, join(checkout, 'src/main.ts'), 'serve', config]
+  await using child = startChild('systemd-socket-activate', ['-l', `127.0.0.1:${port}`, ...server], {
+    cwd: folder.path,
+    env: {},
+    logFile: join(folder.path, 'log'),
+  })
+  // The first connection is what starts the server; it waits in the socket until it is answered.
+  const deadlineMs = performance.now() + 20_000
+  const ask = () => fetch(`http://127.0.0.1:${port}/.well-known/acme-challenge/unknown`).catch(() => undefined)
+  let reply = await ask()
+  while (reply === undefined && performance.now() < deadlineMs) {
+    await sleep(100)
+    reply = await ask()
+  }
+  assert.equal(reply?.status, 404, child.log())
+})
