@@ -177,6 +177,7 @@ test('acmems demo --once, twice at the same time', async (t) => {
 test('every command has help with examples', () => {
   for (const command of [
     'serve',
+    'accountd',
     'demo',
     'register',
     'acme-register',

@@ -38,7 +38,10 @@ export const acmeOptions = {
     secret: true,
     parse: parseBase64Url,
   },
-  key: text('where the account key is: NAME:location, like file:/path (default: account.pem in dir)', 'key location'),
+  key: text(
+    'where the account key is: file:/path, accountd:/socket, exec:ssh -T host acmems accountd --stdio, or ssh-agent:KEY (default: account.pem in dir)',
+    'key location',
+  ),
   'ca-file': text("PEM file with the roots to trust for the CA's own TLS certificate", 'path'),
   profile: text('certificate profile to ask for, if the CA offers it'),
   'preferred-chain': text('common name of the root that the chain should lead to, if the CA offers it'),
