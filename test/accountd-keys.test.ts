@@ -1,7 +1,7 @@
 // The account key at other places than in a file: certificates of Pebble's, with the key never in the server.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -181,4 +181,60 @@ test('an ssh-agent signs, for the server and for accountd', async (t) => {
   await using holder = await startHolder(ourAccountd, folder.path, `privkey = ssh-agent:${socket}/acme rsa\n`)
   await using acmems = await startAcmems(configOf(pebble, `accountd:${holder.socket}`))
   await getsCertificate(acmems.signUrl, 'both.example.org')
+})
+
+test('a token of PKCS #11 signs, by way of an ssh-agent', async (t) => {
+  const util = needed(t) ? requirePeer(t, 'softhsm2-util') : undefined
+  if (util === undefined) return
+  if (spawnSync('ssh-agent', ['-h']).error !== undefined) return t.skip('there is no ssh-agent here')
+  const module = join(dirname(util.path), '../lib/softhsm/libsofthsm2.so')
+  if (!existsSync(module)) return t.skip(`there is no ${module}`)
+  await using pebble = await startPebble({ authzReuse: 0 })
+  using folder = makeKeyFolder('keys-token')
+  const at = (name: string) => join(folder.path, name)
+  mkdirSync(at('tokens'))
+  writeFileSync(at('softhsm2.conf'), `directories.tokendir = ${at('tokens')}\nlog.level = ERROR\n`)
+  writeFileSync(at('askpass'), '#!/bin/sh\necho 1234\n', { mode: 0o755 })
+  const env = {
+    ...process.env,
+    ...util.env,
+    SOFTHSM2_CONF: at('softhsm2.conf'),
+    SSH_AUTH_SOCK: at('agent'),
+    SSH_ASKPASS: at('askpass'),
+    SSH_ASKPASS_REQUIRE: 'force',
+  }
+  const run = (command: string, ...args: string[]) => {
+    const { status, stdout, stderr } = spawnSync(command, args, { env, encoding: 'utf8' })
+    assert.equal(status, 0, stdout + stderr)
+    return stdout
+  }
+  const pins = ['--pin', '1234']
+  run(util.path, '--module', module, '--init-token', '--free', '--label', 'acme', '--so-pin', '1234', ...pins)
+  run(
+    util.path,
+    '--module',
+    module,
+    '--import',
+    folder.keyFile,
+    '--token',
+    'acme',
+    '--label',
+    'acme-account',
+    '--id',
+    '01',
+    ...pins,
+  )
+  const allowed = realpathSync(module)
+  await using agent = startChild('ssh-agent', ['-D', '-a', at('agent'), '-P', allowed], {
+    cwd: folder.path,
+    env,
+    logFile: at('agent.log'),
+  })
+  await waitUntilReady(agent, 'ssh-agent', async () => spawnSync('ssh-add', ['-l'], { env }).status !== 2)
+  const added = spawnSync('ssh-add', ['-s', allowed], { env, encoding: 'utf8' })
+  if (added.status !== 0) return t.skip(`this ssh-agent takes no token: ${added.stderr}`)
+  rmSync(folder.keyFile)
+  const print = /(SHA256:\S+)/.exec(run('ssh-add', '-l'))?.[1]
+  await using acmems = await startAcmems(configOf(pebble, `ssh-agent:${at('agent')}/${print}`))
+  await getsCertificate(acmems.signUrl, 'token.example.org')
 })

@@ -46,6 +46,7 @@ const PEERS = {
   'lacme-accountd': { args: [], version: undefined, package: 'lacme-accountd', isNotAsked: true },
   // It looks for its configuration before it says anything.
   sshd: { args: [], version: undefined, package: 'openssh-server', isNotAsked: true },
+  'softhsm2-util': { args: ['--version'], version: /^([\d.]+)$/m },
   dig: { args: ['-v'], version: /DiG ([\d.]+)/ },
   lego: { args: ['--version'], version: undefined, package: 'lego' },
   postgres: { args: ['--version'], version: /PostgreSQL\) ([\d.]+)/ },
