@@ -375,15 +375,39 @@ test('a challenge directory: as a document root, or named', async () => {
   }
 })
 
-test('an account key that is elsewhere, locked or encrypted is named, and no account is made instead', async () => {
+test('an account key behind a socket or ssh stays there', async () => {
+  for (const [main, key, said] of [
+    [
+      '[client]\nsocket = /run/x/S\n',
+      'accountd:/run/x/S',
+      /lacme\.conf:2: note: the account key stays with the lacme-/,
+    ],
+    [
+      '[client]\ntimeout = 5\n',
+      /^accountd:\/.*\/?S\.lacme$/,
+      /lacme\.conf: note: the account key stays with the lacme-/,
+    ],
+    [
+      '[accountd]\ncommand = ssh  -T a@b /usr/bin/%%-accountd\nconfig = %h/a.conf\n',
+      'exec:ssh -T a@b /usr/bin/%-accountd --stdio --config=%h/a.conf --quiet',
+      /lacme\.conf:2: note: the account key stays on another machine/,
+    ],
+  ] as const) {
+    // The usual place is the user's own, which not every session has.
+    if (typeof key !== 'string' && process.getuid?.() !== 0) continue
+    const imported = await importFrom({ ...certs(www), 'lacme.conf': main })
+    assert.match(imported.err, said)
+    const found = String(imported.config.issuers.get('default')?.options.key)
+    if (typeof key === 'string') assert.equal(found, key)
+    else assert.match(found, key)
+    assert.doesNotMatch(imported.err, /left out: \[client\] socket/)
+  }
+})
+
+test('an account key that is locked or encrypted is named, and no account is made instead', async () => {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const locked = privateKey.export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'secret' })
   for (const [files, said] of [
-    [{ 'lacme.conf': '[client]\nsocket = %t/x\n' }, /lacme\.conf:2: left out: the account key, which a lacme-accountd/],
-    [
-      { 'lacme.conf': '[accountd]\ncommand = ssh -T a@b lacme-accountd\n' },
-      /lacme\.conf:2: left out: the account key, which lies on another machine/,
-    ],
     [
       { 'lacme-accountd.conf': 'privkey = gpg:/a.gpg\n' },
       /accountd\.conf:1: left out: .*gpg --output KEYFILE --decrypt \/a\.gpg/,

@@ -39,7 +39,9 @@ export async function carryAccount(
     lines.push({ key: 'ca-file', value: caFile, because: command?.origin ?? '' })
   for (const key of socketKeys) {
     const value = client?.values.get(key)
-    if (value !== undefined) remarks.push(processRemark(`[client] ${key}`, value))
+    // Without [accountd] the socket is where the key is.
+    const isKey = key === 'socket' && !setup.main.sections.has('accountd')
+    if (value !== undefined && !isKey) remarks.push(processRemark(`[client] ${key}`, value))
   }
   remarks.push(...tlsRemarks(client?.values ?? new Map()))
   const timeout = client?.values.get('timeout')
@@ -61,11 +63,7 @@ export async function carryAccount(
 async function carryKey(setup: LacmeSetup, runner: Runner, remarks: Remark[]): Promise<OwnLine | undefined> {
   const section = setup.main.sections.get('accountd')
   const without = 'put it into a file of this machine, mode 0600, and write key = file:/PATH; or make a new account'
-  if (section === undefined) {
-    const origin = setup.main.sections.get('client')?.values.get('socket')?.origin ?? setup.configFile
-    remarks.push(remark('left out', origin, 'the account key, which a lacme-accountd elsewhere holds', without))
-    return undefined
-  }
+  if (section === undefined) return carrySocket(setup, runner, remarks, without)
   for (const name of ['user', 'group', 'command', 'quiet']) {
     const value = section.values.get(name)
     if (value !== undefined && value.text !== '') remarks.push(processRemark(`[accountd] ${name}`, value))
@@ -85,10 +83,8 @@ async function carryKey(setup: LacmeSetup, runner: Runner, remarks: Remark[]): P
       ),
     )
   const command = section.values.get('command')
-  if (/(?:^|\/|\s)ssh\s/.test(command?.text ?? '')) {
-    remarks.push(remark('left out', command?.origin ?? '', 'the account key, which lies on another machine', without))
-    return undefined
-  }
+  if (command !== undefined && /(?:^|\/|\s)ssh\s/.test(command.text))
+    return carryCommand(command, section.values.get('config')?.text ?? '', runner, remarks, without)
   const given = section.values.get('privkey')
   const privkey = given !== undefined && given.text !== '' ? given : setup.accountd?.get('privkey')
   if (privkey === undefined || privkey.text === '') {
@@ -96,6 +92,64 @@ async function carryKey(setup: LacmeSetup, runner: Runner, remarks: Remark[]): P
     return undefined
   }
   return await carryKeyFile(privkey, runner, remarks, without)
+}
+
+/** A lacme-accountd that lacme does not start itself holds the key; we ask it as lacme did. */
+function carrySocket(setup: LacmeSetup, runner: Runner, remarks: Remark[], without: string): OwnLine | undefined {
+  const given = setup.main.sections.get('client')?.values.get('socket')
+  const origin = given?.origin ?? setup.configFile
+  try {
+    const path = expandSpecifiers(given?.text || '%t/S.lacme', runner)
+    if (!isAbsolute(path) || !isWritable(path)) throw new Error('write the whole path: key = accountd:/PATH')
+    remarks.push(
+      remark(
+        'note',
+        origin,
+        `the account key stays with the lacme-accountd at ${path}`,
+        'it must run, as before; "acmems accountd" can take its place (docs/accountd.md)',
+      ),
+    )
+    return { key: 'key', value: `accountd:${path}`, because: origin }
+  } catch (error) {
+    remarks.push(
+      remark('left out', origin, 'the account key, which a lacme-accountd holds', `${reasonOf(error)}; ${without}`),
+    )
+    return undefined
+  }
+}
+
+/** lacme adds these options itself. */
+function carryCommand(
+  command: Value,
+  config: string,
+  runner: Runner,
+  remarks: Remark[],
+  without: string,
+): OwnLine | undefined {
+  try {
+    const words = command.text.split(/\s+/).map((word) => expandSpecifiers(word, runner))
+    const all = [...words, '--stdio', ...(config === '' ? [] : [`--config=${config}`]), '--quiet'].join(' ')
+    if (!isWritable(all) || /['"]/.test(all)) throw new Error('a command with quotes')
+    remarks.push(
+      remark(
+        'note',
+        command.origin,
+        'the account key stays on another machine',
+        'ssh is started as the user that acmems runs as, whose keys and known hosts count (docs/accountd.md)',
+      ),
+    )
+    return { key: 'key', value: `exec:${all}`, because: command.origin }
+  } catch (error) {
+    remarks.push(
+      remark(
+        'left out',
+        command.origin,
+        'the account key, which lies on another machine',
+        `${reasonOf(error)}; ${without}`,
+      ),
+    )
+    return undefined
+  }
 }
 
 async function carryKeyFile(
