@@ -93,13 +93,18 @@ export function createKeptCertificateFinder(context: PluginContext): KeptCertifi
     let best: Kept | undefined
     for (const means of meansInOrder(request.means)) {
       const kept = await findAt(request, means, look)
-      if (kept?.fresh === true) return kept
-      best ??= kept
+      if (kept !== undefined && (best === undefined || isBetter(kept, best))) best = kept
     }
     return best
   }
 
   return { find, findAtOnce: (request) => find(request, { atOnce: true }), trustedNowMs }
+}
+
+/** Of several that need not be renewed, the one that was issued last: it may have replaced the others. */
+function isBetter(kept: Kept, best: Kept): boolean {
+  if (kept.fresh !== best.fresh) return kept.fresh
+  return kept.fresh && kept.chain.leaf.notBeforeMs > best.chain.leaf.notBeforeMs
 }
 
 export function keptRequest({ grant, postedBytes }: IssueRequest, issuer: Issuer): KeptRequest {

@@ -370,6 +370,28 @@ test('what was left behind at the issuer that helped out is undone when the firs
   assert.deepEqual([fleet.world.abandoned, fleet.world.orders.length], [1, 0])
 })
 
+test('while a CA is away, the one that stands in for it renews once, and hosts get what it gave', async () => {
+  await using fleet = await createFleet()
+  let isAway = false
+  let asked = 0
+  const request = fleet.putBefore({
+    key: 'first',
+    async advance() {
+      asked += 1
+      if (isAway) throw new ProblemError('serverInternal', 'it is away', { retry: { when: 'backoff' } })
+      return fleet.fresh()
+    },
+  })
+  const before = await fleet.issuance.issue(request)
+  isAway = true
+  await fleet.live(70)
+  assert.ok(asked > 1, 'it was tried')
+  assert.equal(fleet.world.orders.length, 1, 'certificates of the other one')
+  const { chain, source } = await fleet.issuance.issue(request)
+  assert.equal(source, 'kept')
+  assert.ok(chain.leaf.notBeforeMs > before.chain.leaf.notBeforeMs)
+})
+
 test('what another server renewed a moment ago is no reason for an order, whatever was looked up before', async () => {
   await using fleet = await createFleet()
   const another = await fleet.openAnother()
