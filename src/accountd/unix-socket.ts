@@ -1,6 +1,6 @@
 import { chmodSync, chownSync, linkSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { checkFoldersOf, type Who } from '../remote-key/permissions.ts'
 
 /** sun_path has 108 octets with its end; a longer path would be cut off silently, and lead elsewhere. */
@@ -16,18 +16,18 @@ export type SocketSettings = {
 
 /** Listens until it is disposed of; then the socket goes away, if it is still ours. */
 export async function listenOnSocket(
-  { place, mode, gid }: SocketSettings,
+  { place: given, mode, gid }: SocketSettings,
   who: Who,
   accept: (socket: Socket) => void,
 ): Promise<AsyncDisposable> {
   // Half open: a client may say all it has to say, close, and still read the answers.
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: false }, accept)
-  const inherited = /^fd:(\d{1,4})$/.exec(place)?.[1]
+  const inherited = /^fd:(\d{1,4})$/.exec(given)?.[1]
   if (inherited !== undefined) {
     await listening(server, () => server.listen({ fd: Number(inherited) }))
     return { [Symbol.asyncDispose]: () => closed(server) }
   }
-  if (!place.startsWith('/')) throw new Error(`socket = ${place}: write the whole path, or fd:3`)
+  const place = resolve(given)
   // Made under another name, and linked to its own when all about it is right: link() never replaces anything, and
   // Node.js, which removes what it bound when it closes, then removes nothing that a successor made.
   const draft = join(dirname(place), `.${process.pid.toString(36)}`)

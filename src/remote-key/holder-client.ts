@@ -58,13 +58,16 @@ export function createHolderClient(open: (signal: AbortSignal) => Promise<Wire>,
     return made
   }
 
-  async function use<T>(signal: AbortSignal, act: (connection: Connection) => Promise<T>): Promise<T> {
+  async function use<T>(
+    signal: AbortSignal,
+    act: (connection: Connection, bounded: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     uses += 1
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(answerMs)])
     try {
       const one = await connect(bounded)
       one.setIdle(false)
-      return await act(one)
+      return await act(one, bounded)
     } catch (error) {
       connection?.close()
       connection = undefined
@@ -96,11 +99,9 @@ export function createHolderClient(open: (signal: AbortSignal) => Promise<Wire>,
         for (let attempt = 1; ; attempt++) {
           // One that was open may have ended meanwhile, as with a restart: that is known only by using it.
           const isFresh = connection?.isOpen() !== true
-          const answer = await use(signal, async (one) => {
+          const answer = await use(signal, async (one, bounded) => {
             one.write(`${Buffer.from(octets).toString('latin1')}\r\n`)
-            return (
-              (await one.line(AbortSignal.any([signal, AbortSignal.timeout(answerMs)]))) ?? { ended: await one.why() }
-            )
+            return (await one.line(bounded)) ?? { ended: await one.why() }
           }).catch((error: unknown) => {
             if (isFresh || signal.aborted || attempt > 1) throw error
             return { ended: '' }
