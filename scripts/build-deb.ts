@@ -104,7 +104,7 @@ async function addDocuments(tree: Tree, { dist, nodeLicence, epochS }: Sources):
   const folder = 'usr/share/doc/acmems'
   for (const file of ['README.md', ...globSync('{docs,examples}/**/*.{md,js,ini}', { cwd: root })])
     tree.copy(join(root, file), `${folder}/${file}`)
-  for (const file of ['agent.ini', 'certificates.ini'])
+  for (const file of ['agent.ini', 'certificates.ini', 'accountd.conf'])
     tree.file(`${folder}/examples/${file}`, readPackaging(`debian/${file}`))
   zipped(`${folder}/changelog`, readFileSync(join(root, 'CHANGELOG.md'), 'utf8'))
   zipped(`${folder}/changelog.Debian`, debianChangelog({ version: debianVersion(), maintainer: maintainer(), epochS }))

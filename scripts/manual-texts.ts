@@ -2,7 +2,14 @@
 
 type Item = readonly [term: string, meaning: string]
 
-export const seeAlso = ['acmems(1)', 'acmems-agent(1)', 'agent.sh(1)', 'acmems.ini(5)', 'systemd.service(5)']
+export const seeAlso = [
+  'acmems(1)',
+  'acmems-accountd(1)',
+  'acmems-agent(1)',
+  'agent.sh(1)',
+  'acmems.ini(5)',
+  'systemd.service(5)',
+]
 
 export const signals: readonly Item[] = [
   ['SIGTERM, SIGINT', 'stop when what is in flight is done'],

@@ -18,12 +18,12 @@ export type Page = { readonly file: string; readonly text: string }
 /** @param date as it shall stand on the pages, or nothing */
 export async function manualPages(date = ''): Promise<Page[]> {
   const program = await createProgram('')
-  const agent = program.commands.find((command) => command.name() === 'agent')
-  if (agent === undefined) throw new Error('there is no acmems agent')
   const source = `acmems ${version}`
   return [
     { file: 'acmems.1', text: programPage(program, { date, source }) },
-    { file: 'acmems-agent.1', text: agentPage(agent, { date, source }) },
+    ...program.commands
+      .filter(hasOwnPage)
+      .map((command) => ({ file: `acmems-${command.name()}.1`, text: commandPage(command, { date, source }) })),
     { file: 'agent.sh.1', text: shellAgentPage({ date, source }) },
     { file: 'acmems.ini.5', text: configurationPage({ date, source }) },
   ]
@@ -43,9 +43,7 @@ function programPage(program: Command, edition: Edition): string {
     heading('OPTIONS'),
     optionItems(program),
     heading('COMMANDS'),
-    ...program.commands.flatMap((command) =>
-      command.name() === 'agent' ? agentReference(command) : commandSections(command),
-    ),
+    ...program.commands.flatMap((command) => (hasOwnPage(command) ? pageReference(command) : commandSections(command))),
     heading('EXIT STATUS'),
     paragraphs(text.replace(/^Exit codes: /, '')),
     heading('SIGNALS'),
@@ -60,30 +58,36 @@ function programPage(program: Command, edition: Edition): string {
   ].join('')
 }
 
-function agentPage(agent: Command, edition: Edition): string {
+function commandPage(command: Command, edition: Edition): string {
   return [
-    pageHead({ name: 'acmems-agent', section: 1, summary: agent.summary(), ...edition }),
+    pageHead({ name: `acmems-${command.name()}`, section: 1, summary: command.summary(), ...edition }),
     heading('SYNOPSIS'),
-    `${usageOf(agent)}\n`,
-    ...agent.commands.map((command) => `.br\n${usageOf(command)}\n`),
+    `${usageOf(command)}\n`,
+    ...command.commands.map((inner) => `.br\n${usageOf(inner)}\n`),
     heading('DESCRIPTION'),
-    paragraphs(agent.description()),
-    argumentItems(agent),
+    paragraphs(command.description()),
+    argumentItems(command),
     heading('OPTIONS'),
-    optionItems(agent),
+    optionItems(command),
     heading('COMMANDS'),
-    ...agent.commands.flatMap(commandSections),
+    ...command.commands.flatMap(commandSections),
     heading('SIGNALS'),
     signals.map(([name, meaning]) => item(bold(name), meaning)).join(''),
     heading('EXAMPLES'),
-    verbatim(afterHelp(agent).examples),
-    seeAlsoSection('acmems-agent(1)'),
+    verbatim(afterHelp(command).examples),
+    seeAlsoSection(`acmems-${command.name()}(1)`),
   ].join('')
 }
 
-/** It has a page of its own. */
-function agentReference(agent: Command): string[] {
-  return [subheading(help.commandUsage(agent)), paragraphs(agent.summary()), `See ${bold('acmems-agent')}(1).\n`]
+/** A process that runs on its own, beside the server. */
+function hasOwnPage(command: Command): boolean {
+  return ['agent', 'accountd'].includes(command.name())
+}
+
+function pageReference(command: Command): string[] {
+  const page = `See ${bold(`acmems-${command.name()}`)}(1).
+`
+  return [subheading(help.commandUsage(command)), paragraphs(command.summary()), page]
 }
 
 /** A command and the commands of its own. */

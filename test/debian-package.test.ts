@@ -175,7 +175,7 @@ id acmems
 [ "$(stat -c '%U:%G %a' /etc/acmems/acmems.ini)" = 'root:acmems 640' ]
 acmems --version
 acmems check-config /etc/acmems/acmems.ini
-man -w acmems && man -w acmems.ini && man -w acmems-agent && man -w agent.sh && man -w acmems-agent.sh
+man -w acmems && man -w acmems.ini && man -w acmems-agent && man -w acmems-accountd && man -w agent.sh && man -w acmems-agent.sh
 acmems-agent.sh --help | grep -q Usage
 runuser -u acmems -- acmems check-config /etc/acmems/acmems.ini
 if runuser -u nobody -- cat /etc/acmems/acmems.ini; then exit 1; fi
@@ -185,18 +185,38 @@ acmems init --server-name acmems.example.org --yes
 runuser -u acmems -- acmems check-config /etc/acmems/acmems.ini
 grep -q acmems.example.org /etc/acmems/acmems.ini
 if acmems init --server-name other.example.org --yes; then exit 1; fi
+# The account key in a process of its own: the server's user comes to the socket, and not to the key.
+cp /usr/share/doc/acmems/examples/accountd.conf /etc/acmems/accountd.conf
+key=/var/lib/acmems-accountd/account.pem
+runuser -u acmems-accountd -- sh -c "umask 077 && openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out $key"
+# As its unit does.
+mkdir -m 755 /run/acmems-accountd && mkdir -p -m 750 /var/log/acmems-accountd
+chown acmems-accountd:acmems-accountd /run/acmems-accountd /var/log/acmems-accountd
+NODE_OPTIONS=--jitless setpriv --reuid acmems-accountd --regid acmems-accountd --groups acmems --no-new-privs \
+  --bounding-set -all acmems accountd --config /etc/acmems/accountd.conf &
+accountd=$!
+for _ in 1 2 3 4 5 6 7 8 9 10; do [ -S /run/acmems-accountd/S.lacme ] && break; sleep 1; done
+[ "$(stat -c '%U:%G %a' /run/acmems-accountd/S.lacme)" = 'acmems-accountd:acmems 660' ]
+if grep rwx /proc/$accountd/maps; then exit 1; fi
+if runuser -u acmems -- cat $key; then exit 1; fi
+greet="require('net').connect('/run/acmems-accountd/S.lacme').once('data', (text) => process.exit(/^1 OK/.test(text) ? 0 : 1)).on('error', () => process.exit(3))"
+runuser -u acmems -- /usr/lib/acmems/node -e "$greet"
+code=0; runuser -u nobody -- /usr/lib/acmems/node -e "$greet" || code=$?
+[ $code = 3 ]
+kill $accountd && wait $accountd
 # What was written stays: through an upgrade, a removal and the next installation.
 dpkg --install /srv/acmems.deb
 grep -q acmems.example.org /etc/acmems/acmems.ini
-systemctl enable acmems.service acmems-renew.timer
+systemctl enable acmems.service acmems-accountd.service acmems-renew.timer
 [ -h /etc/systemd/system/multi-user.target.wants/acmems.service ]
 mkdir -p /var/lib/acmems && echo key > /var/lib/acmems/key
 dpkg --remove acmems
 [ ! -e /usr/lib/acmems ] && [ ! -e /usr/bin/acmems ]
-[ ! -h /etc/systemd/system/multi-user.target.wants/acmems.service ]
+[ -z "$(find /etc/systemd/system -name 'acmems*')" ]
 grep -q acmems.example.org /etc/acmems/acmems.ini
 dpkg --purge acmems
-[ ! -e /etc/acmems ]
+# What the package did not bring it does not take.
+[ "$(ls /etc/acmems)" = accountd.conf ]
 [ "$(cat /var/lib/acmems/key)" = key ]
 { set +x; } 2>/dev/null
 echo all is as it should be

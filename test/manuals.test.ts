@@ -67,8 +67,8 @@ function plain(file: string): string {
     .replaceAll('\\(dq', '"')
 }
 
-test('every command and every option is in acmems(1) or acmems-agent(1)', async () => {
-  const all = plain('acmems.1') + plain('acmems-agent.1')
+test('every command and every option is in acmems(1) or a page of its own', async () => {
+  const all = ['acmems.1', 'acmems-agent.1', 'acmems-accountd.1'].map(plain).join('')
   const program = await createProgram('')
   const visit = (command: typeof program, path: string): void => {
     assert.ok(all.includes(path), path)

@@ -15,7 +15,8 @@ const services = units.filter((unit) => unit.endsWith('.service'))
 
 /** What systemd-analyze may find at most: 0 is perfect. What is left is explained in the units. */
 const exposure: Readonly<Record<string, number>> = {
-  'acmems.service': 1.6,
+  'acmems.service': 1.7,
+  'acmems-accountd.service': 0.7,
   'acmems-agent.service': 2.6,
   'acmems-renew.service': 2.4,
 }
