@@ -38,6 +38,7 @@ export async function buildDeb({ outdir, architecture, epochS, compression }: De
     addProgram(tree, dist, node.folder)
     addUnits(tree)
     await addDocuments(tree, { dist, nodeLicence: join(node.folder, 'LICENSE'), epochS })
+    tree.file('usr/share/lintian/overrides/acmems', readPackaging('debian/lintian-overrides'))
     tree.file('etc/acmems/acmems.ini', readPackaging('debian/acmems.ini'))
     addControl(tree, architecture, node.version)
     tree.close(epochS)

@@ -1,13 +1,14 @@
 // The units in packaging/systemd: right for systemd, and closed as far as they can be.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { checkout } from './documentation.ts'
-import { makeTempFolder, startChild } from './peers/child.ts'
-import { freePort } from './peers/peers.ts'
+import { makeCsr, postCsr } from './host.ts'
+import { acceptsTcp, makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
+import { freePort, requirePeer } from './peers/peers.ts'
 
 const source = join(checkout, 'packaging/systemd')
 const units = globSync('*.{service,socket,timer}', { cwd: source }).sort()
@@ -141,4 +142,59 @@ test('a socket that systemd opened: the server answers on fd:3', async (t) => {
     reply = await ask()
   }
   assert.equal(reply?.status, 404, child.log())
+})
+
+/** What `SystemCallFilter=` lines leave, by the groups of this systemd. */
+function allowedCalls(unit: string): Set<string> {
+  const groups = new Map<string, string[]>()
+  const { stdout } = spawnSync('systemd-analyze', ['--no-pager', 'syscall-filter'], { encoding: 'utf8' })
+  let current: string[] = []
+  for (const line of stdout.split('\n')) {
+    if (/^@\S+$/.test(line)) {
+      current = []
+      groups.set(line, current)
+    } else if (/^ {4}[@\w]/.test(line)) current.push(line.trim())
+  }
+  const expand = (name: string): string[] => (name.startsWith('@') ? (groups.get(name) ?? []).flatMap(expand) : [name])
+  const allowed = new Set(expand('@default'))
+  for (const [, not, names = ''] of readFileSync(join(source, unit), 'utf8').matchAll(/^SystemCallFilter=(~?)(.*)$/gm))
+    for (const call of names.split(' ').flatMap(expand)) {
+      if (not === '~') allowed.delete(call)
+      else allowed.add(call)
+    }
+  return allowed
+}
+
+test('the server makes no system call that its unit forbids', async (t) => {
+  if (!hasTool(t, 'strace') || !hasTool(t, 'systemd-analyze') || !requirePeer(t, 'openssl')) return
+  if (spawnSync('strace', ['-o', '/dev/null', 'true']).status !== 0) return t.skip('nothing may be traced here')
+  using folder = makeTempFolder('calls')
+  const mgmt = await freePort()
+  const [config, trace] = [join(folder.path, 'acmems.ini'), join(folder.path, 'trace')]
+  writeFileSync(
+    config,
+    `[state]\nurl = sqlite:${folder.path}/state.db\n[mgmt]\nlistener = 127.0.0.1:${mgmt}\n[account]\ntype = local
+[auth "lab"]\nip = 127.0.0.1\ndomain = *.lab.test
+[certificate "own"]\ndomain = own.lab.test\ndirectory = ${folder.path}/own\nhook = touch ${folder.path}/hooked\n`,
+  )
+  const server = [process.execPath, join(checkout, 'src/main.ts'), 'serve', config]
+  await using child = startChild('strace', ['-f', '-qq', '-o', trace, ...server], {
+    cwd: folder.path,
+    env: { NOTIFY_SOCKET: join(folder.path, 'nobody-listens') },
+    logFile: join(folder.path, 'log'),
+  })
+  await waitUntilReady(child, 'acmems', () => acceptsTcp(mgmt), 60_000)
+  const reply = await postCsr(`http://127.0.0.1:${mgmt}/sign`, makeCsr({ names: ['a.lab.test'] }))
+  assert.equal(reply.status, 200, reply.text)
+  await waitUntilReady(child, 'the hook', async () => existsSync(join(folder.path, 'hooked')), 60_000)
+  const pid = /"pid":(\d+)/.exec(child.log())?.[1]
+  process.kill(Number(pid), 'SIGTERM')
+  await waitUntilReady(child, 'the end', async () => /"msg":"stopped"/.test(child.log()), 60_000)
+  const used = new Set([...readFileSync(trace, 'latin1').matchAll(/^\d+ +([a-z]\w*)\(/gm)].map(([, call = '']) => call))
+  assert.ok(used.has('accept4') && used.has('execve') && used.size > 40, [...used].join(' '))
+  const allowed = allowedCalls('acmems.service')
+  assert.deepEqual(
+    [...used].filter((call) => !allowed.has(call)),
+    [],
+  )
 })
