@@ -4,6 +4,12 @@ import { createProgram } from './program.ts'
 
 const argv = process.argv.slice(2)
 
+// Whoever reads has seen enough (`| head`): that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exitCode ??= 0
+})
+
 try {
   const program = await createProgram(argv[0] ?? '')
   await program.parseAsync(argv, { from: 'user' })
