@@ -40,6 +40,9 @@ export type KeptCertificateFinder = {
   trustedNowMs(issuer: Issuer): Promise<number>
 }
 
+/** What two issuers dated no further apart was for one occasion: the first one was slow. CAs backdate by up to an hour. */
+const sameOccasionMs = 3_600_000
+
 export function createKeptCertificateFinder(context: PluginContext): KeptCertificateFinder {
   const { clock, log } = context
   const checkedChains = createCheckedChains()
@@ -101,10 +104,10 @@ export function createKeptCertificateFinder(context: PluginContext): KeptCertifi
   return { find, findAtOnce: (request) => find(request, { atOnce: true }), trustedNowMs }
 }
 
-/** Of several that need not be renewed, the one that was issued last: it may have replaced the others. */
+/** The first issuer's, unless another one has replaced it since. */
 function isBetter(kept: Kept, best: Kept): boolean {
   if (kept.fresh !== best.fresh) return kept.fresh
-  return kept.fresh && kept.chain.leaf.notBeforeMs > best.chain.leaf.notBeforeMs
+  return kept.fresh && kept.chain.leaf.notBeforeMs - best.chain.leaf.notBeforeMs > sameOccasionMs
 }
 
 export function keptRequest({ grant, postedBytes }: IssueRequest, issuer: Issuer): KeptRequest {
