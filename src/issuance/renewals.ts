@@ -112,9 +112,10 @@ export function createRenewals(parts: RenewalParts): Renewals {
       await parts.abandon(need)
       return
     }
+    const wasAway = (await issuance.awayUntilMs(means.issuer)) > clock.nowMs()
     try {
       await issuance.resume(request, need.replacedSerial)
-      if (await orders.isUnattended(need.id, clock.nowMs())) await leave(need, means.issuer)
+      if (await orders.isUnattended(need.id, clock.nowMs())) await leave(need, means.issuer, wasAway)
       else log.info('an order that was left behind is finished', { names: need.names })
       parts.succeeded?.(need)
     } catch (error) {
@@ -127,9 +128,9 @@ export function createRenewals(parts: RenewalParts): Renewals {
   }
 
   /** The certificate came from another issuer, and nobody touched this order. Looking at it at once would never end. */
-  async function leave(need: Need, issuer: Issuer): Promise<void> {
-    const awayUntilMs = await issuance.awayUntilMs(issuer)
-    if (awayUntilMs > clock.nowMs()) await orders.postpone(need.id, clock.nowMs(), awayUntilMs)
+  async function leave(need: Need, issuer: Issuer, wasAway: boolean): Promise<void> {
+    const [awayUntilMs, nowMs] = [await issuance.awayUntilMs(issuer), clock.nowMs()]
+    if (wasAway || awayUntilMs > nowMs) await orders.postpone(need.id, nowMs, Math.max(awayUntilMs, nowMs))
     else await parts.abandon(need, 'another issuer gave the certificate')
   }
 
