@@ -91,11 +91,12 @@ async function makeAuthorityOnce(folder: string, name: string, context: PluginCo
   await using lock = await lockFolder(folder)
   if (lock === undefined) {
     await context.clock.sleep(lockPollMs, context.signal)
-    return loadAuthority(folder, name, context)
+    return await loadAuthority(folder, name, context)
   }
+  // Awaited here: the lock is held until it is made.
   return existsSync(join(folder, 'intermediate.pem'))
-    ? loadAuthority(folder, name, context)
-    : createAuthority(folder, name, context)
+    ? await loadAuthority(folder, name, context)
+    : await createAuthority(folder, name, context)
 }
 
 async function createAuthority(folder: string, name: string, context: PluginContext): Promise<Authority> {
