@@ -130,7 +130,8 @@ export function createRenewals(parts: RenewalParts): Renewals {
   /** The certificate came from another issuer, and nobody touched this order. Looking at it at once would never end. */
   async function leave(need: Need, issuer: Issuer, wasAway: boolean): Promise<void> {
     const [awayUntilMs, nowMs] = [await issuance.awayUntilMs(issuer), clock.nowMs()]
-    if (wasAway || awayUntilMs > nowMs) await orders.postpone(need.id, nowMs, Math.max(awayUntilMs, nowMs))
+    // In the past: it was away meanwhile, and nobody has tried it since.
+    if (wasAway || awayUntilMs > 0) await orders.postpone(need.id, nowMs, Math.max(awayUntilMs, nowMs))
     else await parts.abandon(need, 'another issuer gave the certificate')
   }
 
