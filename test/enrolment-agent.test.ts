@@ -53,7 +53,7 @@ test('the line that acmems enroll prints makes a host one of ours, until it is r
         acmems.configFile,
       ])
       const keyId = keys.find(({ label }) => label === shell)?.keyId ?? ''
-      assert.equal((await runCommand(['enroll', 'revoke', keyId, acmems.configFile])).code, 0)
+      assert.equal((await runCommand(['enroll', 'revoke', '--', keyId, acmems.configFile])).code, 0)
       const refused = await host.run('renew', '--force')
       assert.equal(refused.code, 3, refused.stderr)
       assert.equal(host.certificate()?.subjectAltName, `DNS:${shell}.fleet.example.org`, 'the good one stays')

@@ -97,7 +97,7 @@ test('a token lets one key in, once or again for who lost the answer', async () 
   assert.equal((await enroll(await makeToken('other'), pemOf(publicKey))).status, 200)
   assert.equal((await sign(privateKey, keyId, 'www.other.example.org')).status, 200)
 
-  const revoked = await run('enroll', 'revoke', keyId.slice(0, 10))
+  const revoked = await run('enroll', 'revoke', '--', keyId.slice(0, 10))
   assert.deepEqual([revoked.code, revoked.out], [0, `${keyId}: revoked\n`])
   assert.equal((await sign(privateKey, keyId)).status, 401)
   assert.equal((await sign(privateKey, keyId, 'www.other.example.org')).status, 401)
@@ -139,7 +139,7 @@ test('what is no token, or none any more, is refused', async () => {
   const thrownAway = await makeToken()
   const id = createHash('sha256').update(thrownAway).digest('hex').slice(0, 12)
   assert.match((await run('enroll', 'list')).out, new RegExp(`${id}.*token, good until`))
-  assert.match((await run('enroll', 'revoke', id)).out, /good for nothing/)
+  assert.match((await run('enroll', 'revoke', '--', id)).out, /good for nothing/)
   assert.equal((await enroll(thrownAway, pemOf(publicKey))).status, 401)
 })
 

@@ -249,7 +249,7 @@ test('agent enroll: once or again, and a plain word for everything that can go w
   assert.equal(readFileSync(keyFile, 'utf8'), before)
 
   await fails(1, /refused: this token/, url, token, '--pin', pin, '--key', join(folder.path, 'another.key'))
-  const { out } = await runCommand(['enroll', 'revoke', keyId, hub.configFile])
+  const { out } = await runCommand(['enroll', 'revoke', '--', keyId, hub.configFile])
   assert.match(out, /revoked/)
   await fails(1, /refused \(status 403\): this key was revoked/, url, await makeToken(hub), '--pin', pin)
 })

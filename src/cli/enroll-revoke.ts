@@ -11,7 +11,7 @@ export function enrollRevokeCommand(): Command {
   return withConfigFlags(new Command('revoke'))
     .summary('take an enrolled key, or an unused token, out of use')
     .description(
-      'From now on nothing that this key signs is accepted, on any server of the state; it cannot be enrolled again.\nA token that nobody used yet is thrown away. Certificates that the host has stay as they are: see "acmems certs revoke".',
+      'From now on nothing that this key signs is accepted, on any server of the state; it cannot be enrolled again.\nA token that nobody used yet is thrown away. Certificates that the host has stay as they are: see "acmems certs revoke".\nAn id that begins with a hyphen stands behind --.',
     )
     .argument('<key-id>', 'the id of a key or token as "enroll list" shows it, or its beginning')
     .argument('[config...]', 'configuration files')
