@@ -2,6 +2,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
 import { auditEventOf } from '../audit-log.ts'
+import { identifiersOf } from '../config/certificate-options.ts'
 import { lockFolder } from '../folder-lock.ts'
 import type { RegisterEntry } from '../issuance/records.ts'
 import { dueAtMs, wakeAtMs } from '../issuance/renewal-plan.ts'
@@ -64,7 +65,6 @@ async function renew(words: string[], flags: Flags): Promise<void> {
     tell: (event) => events.push(event),
     progress: tellProgress,
   })
-  const entries = await readEntries(desk)
   if (flags.dryRun) {
     const done: Done[] = []
     for (const one of chosen) done.push({ name: one.section.name, look: await plan(one) })
@@ -89,7 +89,7 @@ async function renew(words: string[], flags: Flags): Promise<void> {
 
   async function plan(one: Managed): Promise<Done['look']> {
     try {
-      const why = (await upkeep.plan(one, flags)) ?? whyDue(await findEntry(entries, one), desk.clock.nowMs())
+      const why = (await upkeep.plan(one, flags)) ?? whyDue(await findEntry(desk, one), desk.clock.nowMs())
       return why === undefined ? { outcome: 'in order' } : { outcome: 'planned', why }
     } catch (error) {
       return { outcome: 'failed', reason: error instanceof Error ? error.message : String(error) }
@@ -110,7 +110,7 @@ async function renew(words: string[], flags: Flags): Promise<void> {
   async function lookAfter(one: Managed): Promise<Look> {
     const look = await upkeep.lookAt(one, flags)
     if (look.outcome !== 'in order') return look
-    const entry = await findEntry(entries, one)
+    const entry = await findEntry(desk, one)
     if (entry === undefined || wakeAtMs(entry.plan, entry.notAfterMs) > desk.clock.nowMs()) return look
     // The CA is asked when it wants the certificate replaced; where that is now, the next one is made.
     await renewals.lookAt(entry)
@@ -146,20 +146,16 @@ function choose(managed: readonly Managed[], names: readonly string[]): readonly
   return names.length === 0 ? managed : managed.filter(({ section }) => names.includes(section.name))
 }
 
-type Entries = ReadonlyMap<string, readonly RegisterEntry[]>
-
-/** By block; the register can have many of others. */
-async function readEntries({ state }: Desk): Promise<Entries> {
-  const { allEntries } = await import('./certificate-view.ts')
-  const entries: RegisterEntry[] = []
-  for await (const entry of allEntries(state.register)) entries.push(entry)
-  return Map.groupBy(entries, ({ block }) => block)
-}
-
-async function findEntry(entries: Entries, { holding, block }: Managed): Promise<RegisterEntry | undefined> {
+/** What the register knows of the certificate that is in place. */
+async function findEntry(
+  { state, clock }: Desk,
+  { holding, block, section }: Managed,
+): Promise<RegisterEntry | undefined> {
   const current = await holding.current()
   if (current === undefined) return undefined
-  return entries.get(block)?.find(({ postedBytes }) => Buffer.from(postedBytes).equals(current.postedBytes))
+  const names = identifiersOf(section.values).map(({ value }) => value)
+  const entries = await state.register.findCurrent(block, names, clock.nowMs())
+  return entries.find(({ postedBytes }) => Buffer.from(postedBytes).equals(current.postedBytes))
 }
 
 function whyDue(entry: RegisterEntry | undefined, nowMs: number): string | undefined {

@@ -1,8 +1,6 @@
 import type { StoredEntry } from '../state/certificate-register.ts'
-import { allEntries } from './certificate-view.ts'
 import type { Desk } from './open-installation.ts'
 import { runningServers } from './running-servers.ts'
-import { formatNames } from './table.ts'
 
 /** What became of a renewal. */
 export type Renewal = {
@@ -51,12 +49,10 @@ export async function waitForRenewals(
 
   /** The server keeps its key: it made a new one, and with it another request. */
   async function finishSuperseded(former: StoredEntry): Promise<void> {
-    for await (const entry of allEntries(state.register)) {
-      if (entry.block !== former.block || entry.supersededAtMs !== undefined || entry.id === former.id) continue
-      if (formatNames(entry.names.toSorted()) !== formatNames(former.names.toSorted())) continue
-      finish(former, { outcome: 'renewed', serial: entry.serial, notAfterMs: entry.notAfterMs })
-      return
-    }
+    const entries = await state.register.findCurrent(former.block, former.names, clock.nowMs())
+    const successor = entries.find(({ id, supersededAtMs }) => id !== former.id && supersededAtMs === undefined)
+    if (successor === undefined) return
+    finish(former, { outcome: 'renewed', serial: successor.serial, notAfterMs: successor.notAfterMs })
   }
 
   async function tellSteps(entry: StoredEntry): Promise<void> {
