@@ -86,6 +86,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   const work = { ...installation, issuance, runtime: () => runtime, managed: () => managed, tell }
   const { renewals, upkeep } = createCertificateWork(work)
   const deployment = createDeploymentWork({ ...work, later: (act) => void setImmediate(act) })
+  const doorParts = { clock, log: parts.log, makeRequestId: installation.makeId }
   const checkSignature = createSignatureCheck({ memory: createSignatureMemory(state), clock })
   const signDoor = createSignDoor({
     rules: () => runtime.rules,
@@ -93,33 +94,27 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     checkSignature,
     legacyUses: createLegacyUses(clock, parts.log),
     aliasOf: state.aliases.of,
-    clock,
-    log: parts.log,
-    makeRequestId: installation.makeId,
+    ...doorParts,
     tell,
     pickedUp: deployment.notes.note,
-    sideRoutes: [createAgentScript(agentFolder)],
   })
   const boxRules = () => ({ ...runtime.rules, boxBlocks: runtime.boxBlocks })
+  const identify = createIdentify(checkSignature)
   const pickUpDoor = createPickUpDoor({
     rules: boxRules,
     boxes: state.boxes,
-    identify: createIdentify(checkSignature),
+    identify,
     pickedUp: deployment.noteBox,
-    clock,
-    log: parts.log,
-    makeRequestId: installation.makeId,
+    ...doorParts,
   })
   const enrollDoor = createEnrollDoor({
     rules: () => runtime.enrollRules,
     memory: state.enrolments,
-    clock,
-    log: parts.log,
-    makeRequestId: installation.makeId,
+    ...doorParts,
   })
   const registrationDoor = createRegistrationDoor({
     rules: boxRules,
-    identify: createIdentify(checkSignature),
+    identify,
     async register(wish, blocks) {
       const section = await registered.register(wish, blocks, runtime)
       if (typeof section === 'string') return section
@@ -130,16 +125,12 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
       upkeep.wake(certificateBlockName(section.name), { afresh: true })
       return undefined
     },
-    clock,
-    log: parts.log,
-    makeRequestId: installation.makeId,
+    ...doorParts,
   })
   const renewalInfoDoor = createRenewalInfoDoor({
     certificates: state.register,
     trustedProxies: () => runtime.rules.trustedProxies,
-    clock,
-    log: parts.log,
-    makeRequestId: installation.makeId,
+    ...doorParts,
   })
   const boxDoor: RequestListener = (request, response) =>
     (request.method === 'POST' ? registrationDoor : pickUpDoor)(request, response)
@@ -147,6 +138,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     { path: boxPath, door: boxDoor },
     { path: '/enroll', door: enrollDoor },
     { path: renewalInfoPath, door: renewalInfoDoor },
+    ...createAgentScript(agentFolder, signDoor),
   ])
   const mgmt = createMgmtListeners({
     openAt: (address, tls) => openListener(address, door, mgmtLimits, tls),

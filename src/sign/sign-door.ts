@@ -40,9 +40,6 @@ export type SignRules = {
   meansOf(grant: Grant): Means
 }
 
-/** Answers a request that is not `POST /sign`; false, and nothing done: it is about something else. */
-export type SideRoute = (request: IncomingMessage, response: ServerResponse) => boolean
-
 export type SignParts = {
   readonly rules: () => SignRules
   readonly issuance: Issuance
@@ -57,7 +54,6 @@ export type SignParts = {
   readonly tell: (event: IssuanceEvent) => void
   /** A host has this certificate now; never throws, and costs nothing. */
   readonly pickedUp?: (block: string, client: string, leaf: Certificate) => void
-  readonly sideRoutes: readonly SideRoute[]
 }
 
 /** The answer, not sent yet, and what the log says about it. */
@@ -229,7 +225,7 @@ export function createSignDoor(parts: SignParts): RequestListener {
 
   return (request, response) => {
     if (request.url === '/sign' && request.method === 'POST') void serve(request, response)
-    else if (!parts.sideRoutes.some((route) => route(request, response))) refuseRoute(request, response)
+    else refuseRoute(request, response)
   }
 }
 
