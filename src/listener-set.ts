@@ -1,3 +1,4 @@
+import { errorCode } from './error-code.ts'
 import type { Listener } from './http/listener.ts'
 import type { Logger } from './plugin-api.ts'
 
@@ -93,6 +94,6 @@ async function closeAll(some: Iterable<Open>, graceMs: number): Promise<void> {
 
 function isMissingIpv6(address: string, error: unknown): boolean {
   const cause = error instanceof Error ? error.cause : undefined
-  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+  const code = errorCode(cause)
   return address.startsWith('[') && (code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT')
 }

@@ -1,4 +1,5 @@
 import { ProblemError } from './acme/problem.ts'
+import { identifiersOf } from './config/certificate-options.ts'
 import type { CertificateSection } from './config/config.ts'
 import { type RegisteredWish, registeredCertificate } from './config/registered-certificate.ts'
 import type { Logger } from './plugin-api.ts'
@@ -61,7 +62,7 @@ function sectionOf(wish: RegisteredWish, blockName: string, { config, rules }: R
   if (section === undefined || block?.registersBoxes !== true) return `the block "${blockName}" registers no boxes`
   try {
     const registered = registeredCertificate(wish, section)
-    const identifiers = [...registered.values.domain, ...registered.values['ip-address']]
+    const identifiers = identifiersOf(registered.values)
     const refused = identifiers.find((identifier) => !block.covers(identifier))
     if (refused !== undefined) return `${refused.value} is not in any auth block that accepts this caller`
     return identifiers.length > block.maxNames ? 'more names than max-names allows' : registered

@@ -18,7 +18,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   signature: [],
   'account-key': ['plugin-context'],
   'remote-key': ['acme'],
-  accountd: ['acme', 'lacme', 'plugin-api', 'plugins/keys/file', 'policy/name-pattern', 'remote-key'],
+  accountd: ['error-code', 'acme', 'lacme', 'plugin-api', 'plugins/keys/file', 'policy/name-pattern', 'remote-key'],
   'plugin-api': [
     'account-key',
     'signature',
@@ -30,7 +30,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'x509',
     'jws',
   ],
-  'process-id': [],
+  'error-code': [],
+  'process-id': ['error-code'],
   'durable-file': ['process-id'],
   'folder-lock': ['durable-file'],
   turns: [],
@@ -40,6 +41,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   dns: ['acme'],
   'self-check': ['acme', 'dns', 'x509', 'plugin-api'],
   plugins: [
+    'error-code',
     'signature',
     'self-check',
     'dns',
@@ -56,7 +58,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ],
   policy: ['acme', 'x509', 'plugin-api'],
   issuance: ['acme', 'x509', 'plugin-api', 'policy'],
-  state: ['acme', 'x509', 'plugin-api', 'issuance', 'durable-file'],
+  state: ['error-code', 'acme', 'x509', 'plugin-api', 'issuance', 'durable-file'],
   'pick-up': ['acme', 'x509', 'signature', 'plugin-api', 'policy', 'http', 'plugins/address-range', 'state/boxes'],
   http: ['signature', 'plugin-api', 'plugins/address-range'],
   'signature-memory': ['signature', 'http', 'state'],
@@ -71,7 +73,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'state/dns-accounts',
   ],
   responder: ['acme', 'dns', 'x509', 'plugin-api', 'http'],
-  probe: ['acme', 'x509'],
+  probe: ['error-code', 'acme', 'x509'],
   deployment: ['plugin-api', 'probe', 'state/deployments', 'x509'],
   'deployment-work': [
     'config',
@@ -96,6 +98,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'plugins/challenges/dns01-options',
   ],
   managed: [
+    'error-code',
     'acme',
     'x509',
     'plugin-api',
@@ -109,7 +112,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'turns',
   ],
   'managed-certificates': ['acme', 'managed', 'config', 'plugin-api', 'state/boxes', 'x509'],
-  lacme: ['acme', 'x509', 'plugin-api', 'config/certificate-options'],
+  lacme: ['error-code', 'acme', 'x509', 'plugin-api', 'config/certificate-options'],
   log: ['plugin-api'],
   'order-holder': ['state'],
   'responder-addresses': ['acme', 'plugin-api'],
@@ -130,7 +133,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'version',
   ],
   clock: ['plugin-api'],
-  'listener-set': ['plugin-api', 'http'],
+  'listener-set': ['error-code', 'plugin-api', 'http'],
   'mgmt-listeners': ['http', 'config', 'listener-set'],
   'systemd-notify': ['plugin-api'],
   runtime: [
@@ -177,6 +180,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'signature-memory',
   ],
   cli: [
+    'error-code',
     'mgmt-listeners',
     'folder-lock',
     'accountd',

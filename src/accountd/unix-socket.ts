@@ -1,6 +1,7 @@
 import { chmodSync, chownSync, linkSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
+import { errorCode } from '../error-code.ts'
 import { checkFoldersOf, type Who } from '../remote-key/permissions.ts'
 
 /** sun_path has 108 octets with its end; a longer path would be cut off silently, and lead elsewhere. */
@@ -67,7 +68,7 @@ async function linkOver(draft: string, place: string): Promise<void> {
       linkSync(draft, place)
       return
     } catch (error) {
-      if (codeOf(error) !== 'EEXIST') throw error
+      if (errorCode(error) !== 'EEXIST') throw error
     }
     const there = lstatOf(place)
     if (there === undefined) continue
@@ -84,7 +85,7 @@ function removeStale(draft: string, place: string, stale: Stats): void {
   try {
     renameSync(place, aside)
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return
+    if (errorCode(error) === 'ENOENT') return
     throw error
   }
   if (!isSame(lstatOf(aside), stale)) linkSync(aside, place)
@@ -99,7 +100,7 @@ function isListening(path: string): Promise<boolean> {
       resolve(true)
     })
     socket.once('error', (error) => {
-      const code = codeOf(error)
+      const code = errorCode(error)
       if (code === 'ECONNREFUSED' || code === 'ENOENT') resolve(false)
       // Its queue is full: somebody is there.
       else if (code === 'EAGAIN') resolve(true)
@@ -136,8 +137,4 @@ function listening(server: Server, listen: () => void): Promise<void> {
 
 function closed(server: Server): Promise<void> {
   return new Promise((resolve) => server.close(() => resolve()))
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }

@@ -1,4 +1,5 @@
 import { certificateBlockName } from '../config/certificate-block.ts'
+import { identifiersOf } from '../config/certificate-options.ts'
 import { configuredProbes, expectedFrom, keptSha256Of } from '../deployment-work.ts'
 import { isInUse } from '../issuance/records.ts'
 import { describePlace, placesOf } from '../probe/probe-place.ts'
@@ -96,7 +97,7 @@ async function choose(desk: Desk, words: readonly string[]): Promise<{ entries: 
     ([block]) => (wanted === undefined || sections.has(block)) && !entries.some((entry) => entry.block === block),
   )
   const missing = without.map(([block, { values }]): Checked => {
-    const names = [...values.domain, ...values['ip-address']].map(({ value }) => value)
+    const names = identifiersOf(values).map(({ value }) => value)
     const reason = 'nothing was issued yet'
     return { block, names, verdict: 'none', isWrong: true, reason, isInstalledHere: false, pickUps: [] }
   })

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { writeDurably } from '../durable-file.ts'
+import { errorCode } from '../error-code.ts'
 
 /**
  * Writes a configuration where none is, or one that says nothing, for us and our group.
@@ -12,7 +13,7 @@ export async function writeNewFile(path: string, text: string): Promise<void> {
   try {
     await writeDurably(path, text, { mustBeNew: isTaken(path) || !existsSync(path), mode: 0o640 })
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EEXIST')
+    if (errorCode(error) === 'EEXIST')
       throw new Error(`${path} is there already, and is left as it is: move it away, or name another file`)
     throw error
   }

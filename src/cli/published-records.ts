@@ -2,6 +2,7 @@ import type { CaaRecord as NodeCaaRecord } from 'node:dns'
 import { Resolver } from 'node:dns/promises'
 import { type CaaQuestion, type CaaRecord, judgeCaa } from '../acme/caa.ts'
 import { oneLine } from '../acme/problem.ts'
+import { errorCode } from '../error-code.ts'
 import type { WantedRecord } from './wanted-records.ts'
 
 /** What is there now. `ok: undefined`: it could not be looked up. */
@@ -61,7 +62,7 @@ async function orNothing<T>(answer: Promise<T[]>): Promise<T[]> {
   try {
     return await answer
   } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENODATA' || error.code === 'ENOTFOUND')) return []
+    if (['ENODATA', 'ENOTFOUND'].includes(errorCode(error) ?? '')) return []
     throw error
   }
 }

@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from 'node:fs'
+import { errorCode } from '../error-code.ts'
 import { type KeyType, keyTypeOf, parsePrivateKey } from '../x509/private-key.ts'
 
 /** The key of a server as it lies there. */
@@ -36,7 +37,7 @@ export function lookAtServerKey(path: string): ServerKey {
       pem.fill(0)
     }
   } catch (error) {
-    const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT'
+    const isMissing = errorCode(error) === 'ENOENT'
     return {
       kind: 'unknown',
       reason: isMissing ? undefined : error instanceof Error ? error.message : 'unknown reason',

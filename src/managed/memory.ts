@@ -2,6 +2,7 @@ import { readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isJsonObject, type JsonObject } from '../acme/json-object.ts'
 import { ensureDirectory, removeLeftovers, writeDurably } from '../durable-file.ts'
+import { errorCode } from '../error-code.ts'
 import type { FetchedBox } from '../plugin-api.ts'
 import { parseCsrPem } from '../x509/csr.ts'
 import type { Wish } from './wish.ts'
@@ -50,7 +51,7 @@ export class DamagedMemoryError extends Error {
 export async function readMemory(folder: string): Promise<CertificateMemory> {
   const path = join(folder, fileName)
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (errorCode(error) === 'ENOENT') return undefined
     throw error
   })
   if (text === undefined) return {}

@@ -15,6 +15,7 @@ import {
 } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type FileOwner, removeLeftovers, syncFolder, writeDurably } from '../durable-file.ts'
+import { errorCode } from '../error-code.ts'
 import { isAlive } from '../process-id.ts'
 import type { OutputFile } from './output-files.ts'
 
@@ -102,7 +103,7 @@ async function readFormer(path: string) {
     const [content, { mode, uid, gid }] = [await readFile(path), await stat(path)]
     return { content, mode: mode & 0o7777, owner: { uid, gid } }
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (errorCode(error) === 'ENOENT') return undefined
     throw error
   }
 }
@@ -158,7 +159,7 @@ async function makeNewFolder(wanted: string): Promise<string> {
       await chmod(path, folderMode)
       return path
     } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST') || n > 100) throw error
+      if (errorCode(error) !== 'EEXIST' || n > 100) throw error
     }
   }
 }
@@ -217,9 +218,7 @@ async function refuseLooseFolders(folder: string, links = 0): Promise<void> {
   if (links > maxLinks) throw new Error(`${folder} leads through too many links`)
   for (let path = folder; ; path = dirname(path)) {
     const there = await lstat(path).catch((error: unknown) => {
-      throw error instanceof Error && 'code' in error && error.code === 'ENOENT'
-        ? new Error(`the folder ${path} is not there: make it`)
-        : error
+      throw errorCode(error) === 'ENOENT' ? new Error(`the folder ${path} is not there: make it`) : error
     })
     if (there.isSymbolicLink()) await refuseLooseFolders(resolve(dirname(path), await readlink(path)), links + 1)
     else if (!there.isDirectory()) throw new Error(`${path} is no folder`)
@@ -240,7 +239,7 @@ async function explain<T>(path: string, act: () => Promise<T>): Promise<T> {
   try {
     return await act()
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+    const code = errorCode(cause)
     const remedy =
       code === 'ENOENT'
         ? `the folder ${dirname(path)} is not there: make it`

@@ -1,4 +1,5 @@
 import { asProblemError, ProblemError } from '../acme/problem.ts'
+import { identifiersOf } from '../config/certificate-options.ts'
 import { lockFolder } from '../folder-lock.ts'
 import type { CertificateRecord } from '../issuance/issue.ts'
 import type { IssueRequest, Kept } from '../issuance/kept.ts'
@@ -192,7 +193,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     } catch (cause) {
       log.error('a certificate cannot be looked after', { certificate: section.name, reason, error: cause })
     }
-    const names = [...section.values.domain, ...section.values['ip-address']].map(({ value }) => value)
+    const names = identifiersOf(section.values).map(({ value }) => value)
     const common = { atMs: clock.nowMs(), names, remoteAddress, block }
     parts.tell({ kind: 'issuance.failed', ...common, code: problem.code, reason })
     return { outcome: 'failed', reason, ...(retryAtMs === undefined ? {} : { retryAtMs }) }

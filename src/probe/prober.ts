@@ -1,5 +1,6 @@
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
+import { errorCode } from '../error-code.ts'
 import { readServed, type Served } from './handshake.ts'
 import type { ProbePlace } from './probe-place.ts'
 import { type Expected, type Finding, judge, worstOf } from './verdict.ts'
@@ -69,7 +70,7 @@ function raced<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
 
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return 'unknown reason'
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined
+  const code = errorCode(error)
   switch (code) {
     case 'ECONNREFUSED':
       return 'connection refused'

@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import { type Dialect, Kysely } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import { ensureDirectory } from '../durable-file.ts'
+import { errorCode } from '../error-code.ts'
 import type { KeptCertificates } from '../plugin-api.ts'
 import { type Aliases, openAliases } from './aliases.ts'
 import { answerRecords, type StoredAnswers } from './answer-records.ts'
@@ -90,7 +91,7 @@ export async function openState(
 
 /** What a person can do about it. */
 function adviceFor(cause: unknown): string {
-  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+  const code = errorCode(cause)
   if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM')
     return 'make it writable for this user, or name another place in [state] url'
   return 'restore a backup, or move it away: accounts are found again by their keys, certificates are ordered anew'

@@ -3,6 +3,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { tokenPattern } from '../../acme/challenge.ts'
 import { ProblemError } from '../../acme/problem.ts'
 import { writeDurably } from '../../durable-file.ts'
+import { errorCode } from '../../error-code.ts'
 
 /** Puts http-01 answers where a web server shows them. */
 export interface Webroot {
@@ -77,7 +78,7 @@ async function kindOf(path: string): Promise<Kind> {
     if (stat.isSymbolicLink()) return 'a symbolic link'
     return stat.isDirectory() ? 'a folder' : stat.isFile() ? 'a file' : 'something else'
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return 'nothing'
+    if (errorCode(error) === 'ENOENT') return 'nothing'
     throw refusal(error instanceof Error ? error.message : `cannot look at ${path}`, error)
   }
 }

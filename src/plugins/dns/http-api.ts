@@ -1,5 +1,6 @@
 import { oneLine, ProblemError } from '../../acme/problem.ts'
 import { parseRetryAfter } from '../../acme-client/retry-after.ts'
+import { errorCode } from '../../error-code.ts'
 import type { HttpClient, HttpReply, HttpRequest, Option, PluginContext } from '../../plugin-api.ts'
 import { parseCount } from '../option-values.ts'
 
@@ -120,7 +121,7 @@ async function callOnce(settings: ApiSettings, request: ApiRequest, context: Plu
 }
 
 function describeFailure(cause: unknown, { timeoutMs, maxBytes = defaultMaxBytes }: ApiSettings): string {
-  const code = cause instanceof Error && 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined
+  const code = errorCode(cause)
   const name = cause instanceof Error ? cause.name : ''
   if (name === 'TimeoutError' || name === 'AbortError' || code === 'ABORT_ERR')
     return `did not answer within ${timeoutMs / 1000} s`

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { isJsonObject, type JsonObject } from '../../acme/json-object.ts'
 import { ProblemError } from '../../acme/problem.ts'
 import { ensureDirectory, writeDurably } from '../../durable-file.ts'
+import { errorCode } from '../../error-code.ts'
 
 /** acmems' account folder: `account.pem` is the key, `registration.json` what the CA said about it. */
 export type AccountDirectory = {
@@ -173,5 +174,5 @@ async function readIfThere(path: string): Promise<string | undefined> {
 }
 
 function isNotThere(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+  return errorCode(error) === 'ENOENT'
 }

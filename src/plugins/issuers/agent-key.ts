@@ -2,6 +2,7 @@ import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypt
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { ensureDirectory, writeDurably } from '../../durable-file.ts'
+import { errorCode } from '../../error-code.ts'
 import { parsePrivateKey, thumbprintOf } from '../../signature/signing-key.ts'
 
 /** The key that this machine signs its requests with. */
@@ -27,7 +28,7 @@ export async function openAgentKey(file: string): Promise<AgentKey> {
   const known = await readKey(file)
   if (known !== undefined) return describe(known, false)
   const made = await makeKey(file).catch(async (error: unknown) => {
-    if (!hasCode(error, 'EEXIST')) throw new Error(`${file}: no key can be made there: ${reasonOf(error)}`)
+    if (errorCode(error) !== 'EEXIST') throw new Error(`${file}: no key can be made there: ${reasonOf(error)}`)
     return undefined
   })
   if (made !== undefined) return describe(made, true)
@@ -41,7 +42,7 @@ async function readKey(file: string): Promise<KeyObject | undefined> {
   try {
     return parsePrivateKey(await readFile(file))
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return undefined
+    if (errorCode(error) === 'ENOENT') return undefined
     throw new Error(`${file}: ${reasonOf(error)}`)
   }
 }
@@ -63,10 +64,6 @@ function describe(key: KeyObject, isNew: boolean): AgentKey {
 
 function publicFileOf(file: string): string {
   return `${file.replace(/\.(key|pem)$/, '')}.pub`
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code
 }
 
 function reasonOf(error: unknown): string {

@@ -1,5 +1,6 @@
 import { believedNowMs, clocksAgree } from '../../acme/believed-time.ts'
 import { ProblemError } from '../../acme/problem.ts'
+import { errorCode } from '../../error-code.ts'
 import type { HttpReply, PluginContext } from '../../plugin-api.ts'
 import { type RequestKey, signRequest } from '../../signature/sign-request.ts'
 
@@ -123,7 +124,7 @@ export function whyNot(cause: unknown): string {
   if (!(cause instanceof Error)) return 'did not answer'
   if (cause.name === 'PinError') return `is not the one that was pinned: ${cause.message}`
   if (cause.name === 'TimeoutError') return 'did not answer in time'
-  const code = codeOf(cause)
+  const code = errorCode(cause)
   if (isUntrusted(cause)) return `shows a certificate that is not trusted here (${code}); give pin or ca-file`
   return `did not answer: ${code ?? cause.message}`
 }
@@ -131,10 +132,7 @@ export function whyNot(cause: unknown): string {
 /** Node's codes are those of OpenSSL's X509_V_ERR. */
 function isUntrusted(cause: unknown): boolean {
   return (
-    cause instanceof Error && (cause.name === 'PinError' || /CERT|_SIGNATURE|ISSUER|ALTNAME/.test(codeOf(cause) ?? ''))
+    cause instanceof Error &&
+    (cause.name === 'PinError' || /CERT|_SIGNATURE|ISSUER|ALTNAME/.test(errorCode(cause) ?? ''))
   )
-}
-
-function codeOf(error: Error): string | undefined {
-  return 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeDurably } from '../../durable-file.ts'
+import { errorCode } from '../../error-code.ts'
 import { lockFolder } from '../../folder-lock.ts'
 import type { Issuer, Option, Plugin, PluginContext } from '../../plugin-api.ts'
 import { buildCertificate } from '../../x509/certificate-builder.ts'
@@ -81,7 +82,7 @@ async function loadAuthority(folder: string, name: string, context: PluginContex
     ])
     return { key: createPrivateKey(keyPem), certificate: new X509Certificate(certificatePem), certificatePem }
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+    if (errorCode(error) !== 'ENOENT') throw error
     return makeAuthorityOnce(folder, name, context)
   }
 }

@@ -3,6 +3,7 @@ import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isJsonObject } from '../../acme/json-object.ts'
 import { ensureDirectory, writeDurably } from '../../durable-file.ts'
+import { errorCode } from '../../error-code.ts'
 import type { KeptRequest, Plugin, PluginContext } from '../../plugin-api.ts'
 import { parseChain } from '../../x509/chain.ts'
 import { parseDays } from '../option-values.ts'
@@ -103,7 +104,7 @@ async function readIfThere(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8')
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (errorCode(error) === 'ENOENT') return undefined
     throw error
   }
 }
