@@ -137,14 +137,26 @@ export function afterFailure(
   share: number,
   retryNotBeforeMs = 0,
 ): RenewalPlan {
-  const ownMs = retryDelaysMs[plan.failures] ?? dayMs
   const longestMs = Math.max(longestRetryShare * (notAfterMs - notBeforeMs), minuteMs)
-  const delayMs = Math.min(ownMs, longestMs) * (0.5 + share / 2)
-  return {
-    ...plan,
-    failures: plan.failures + 1,
-    retryAtMs: Math.round(Math.max(nowMs + delayMs, Math.min(retryNotBeforeMs, nowMs + dayMs))),
-  }
+  const retryAtMs = nextTryAtMs(plan.failures, nowMs, share, retryNotBeforeMs, longestMs)
+  return { ...plan, failures: plan.failures + 1, retryAtMs }
+}
+
+/**
+ * When to try again: after 1, 10 and 100 minutes, then daily, or as often as `longestMs` says; not before the CA's word
+ * for it, up to a day.
+ * @param failures how many there were before this one
+ * @param share random, from 0 up to 1
+ */
+export function nextTryAtMs(
+  failures: number,
+  nowMs: number,
+  share: number,
+  notBeforeMs: number,
+  longestMs = dayMs,
+): number {
+  const delayMs = Math.min(retryDelaysMs[failures] ?? dayMs, longestMs) * (0.5 + share / 2)
+  return Math.round(Math.max(nowMs + delayMs, Math.min(notBeforeMs, nowMs + dayMs)))
 }
 
 /** The CA itself is away: that is no failure of this certificate's, and it comes back with the CA. */

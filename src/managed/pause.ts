@@ -1,11 +1,7 @@
 import type { ProblemError } from '../acme/problem.ts'
-import { randomShareOf } from '../issuance/renewal-plan.ts'
+import { nextTryAtMs, randomShareOf } from '../issuance/renewal-plan.ts'
 import type { PluginContext } from '../plugin-api.ts'
 import type { Pause } from './memory.ts'
-
-const minuteMs = 60_000
-const dayMs = 24 * 60 * minuteMs
-const delaysMs = [minuteMs, 10 * minuteMs, 100 * minuteMs]
 
 /**
  * After a failure: again after 1, 10 and 100 minutes, then daily; not before the CA's word, where it gave one. An issuer
@@ -18,9 +14,8 @@ export function pauseAfter(
 ): Pause {
   if (retry.when === 'notBefore' && code === 'serverInternal')
     return { failures: former?.failures ?? 0, retryAtMs: Math.round(retry.atMs) }
-  const failures = (former?.failures ?? 0) + 1
-  const nowMs = context.clock.nowMs()
-  const delayMs = (delaysMs[failures - 1] ?? dayMs) * (0.5 + randomShareOf(context) / 2)
-  const notBeforeMs = retry.when === 'notBefore' ? Math.min(retry.atMs, nowMs + dayMs) : 0
-  return { failures, retryAtMs: Math.round(Math.max(nowMs + delayMs, notBeforeMs)) }
+  const failures = former?.failures ?? 0
+  const notBeforeMs = retry.when === 'notBefore' ? retry.atMs : 0
+  const retryAtMs = nextTryAtMs(failures, context.clock.nowMs(), randomShareOf(context), notBeforeMs)
+  return { failures: failures + 1, retryAtMs }
 }
