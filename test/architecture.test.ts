@@ -15,7 +15,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'plugin-context': [],
   'plugin-event': [],
   'plugin-box': ['acme', 'plugin-context'],
-  signature: [],
+  signature: ['x509/spki'],
   'account-key': ['plugin-context'],
   'remote-key': ['acme'],
   accountd: ['error-code', 'acme', 'lacme', 'plugin-api', 'plugins/keys/file', 'policy/name-pattern', 'remote-key'],
@@ -60,7 +60,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   issuance: ['acme', 'x509', 'plugin-api', 'policy'],
   state: ['error-code', 'acme', 'x509', 'plugin-api', 'issuance', 'durable-file'],
   'pick-up': ['acme', 'x509', 'signature', 'plugin-api', 'policy', 'http', 'plugins/address-range', 'state/boxes'],
-  http: ['signature', 'plugin-api', 'plugins/address-range'],
+  http: ['x509/spki', 'signature', 'plugin-api', 'plugins/address-range'],
   'signature-memory': ['signature', 'http', 'state'],
   sign: ['signature', 'acme', 'x509', 'plugin-api', 'policy', 'issuance', 'http', 'plugins/address-range'],
   'dns-api': [

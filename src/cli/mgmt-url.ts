@@ -1,8 +1,9 @@
-import { hash, X509Certificate } from 'node:crypto'
+import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import type { Config } from '../config/config.ts'
 import { hostAndPort } from '../http/listener.ts'
+import { pinOfKey } from '../x509/spki.ts'
 
 /** Where hosts reach this server, as far as the configuration tells. */
 export function mgmtUrl({ mgmt, mgmtTls }: Pick<Config, 'mgmt' | 'mgmtTls'>): string {
@@ -22,5 +23,5 @@ export function mgmtUrl({ mgmt, mgmtTls }: Pick<Config, 'mgmt' | 'mgmtTls'>): st
 export async function serverPin({ mgmtTls }: Pick<Config, 'mgmtTls'>): Promise<string | undefined> {
   if (mgmtTls === undefined) return undefined
   const { publicKey } = new X509Certificate(await readFile(mgmtTls.certificateFile))
-  return `sha256//${hash('sha256', publicKey.export({ type: 'spki', format: 'der' }), 'base64')}`
+  return pinOfKey(publicKey)
 }

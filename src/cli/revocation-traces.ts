@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto'
 import type { StoredEntry, StoredRegister } from '../state/certificate-register.ts'
 import type { Certificate } from '../x509/certificate.ts'
 import { parseCsrPem } from '../x509/csr.ts'
+import { spkiSha256 } from '../x509/spki.ts'
 import { allEntries } from './certificate-view.ts'
 import type { Desk } from './open-installation.ts'
 import type { Target } from './revocation-target.ts'
@@ -14,9 +14,7 @@ export async function forgetRevoked({ state, clock, context }: Desk, { entry, ke
 
 /** SHA-256 of the SubjectPublicKeyInfo, hexadecimal. */
 export function publicKeyHashOf({ x509 }: Certificate): string {
-  return createHash('sha256')
-    .update(x509.publicKey.export({ type: 'spki', format: 'der' }))
-    .digest('hex')
+  return spkiSha256(x509.publicKey, 'hex')
 }
 
 export async function findWithKey(register: StoredRegister, publicKeyHash: string): Promise<StoredEntry[]> {

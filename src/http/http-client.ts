@@ -1,8 +1,8 @@
-import { hash } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { rootCertificates, TLSSocket } from 'node:tls'
 import { Agent, buildConnector, request } from 'undici'
 import type { HttpClient, HttpReply } from '../plugin-api.ts'
+import { pinOfKey } from '../x509/spki.ts'
 
 const connectionsPerPeer = 16
 const keepAliveMs = 30_000
@@ -69,7 +69,7 @@ function connectPinned(pins: readonly string[]): buildConnector.connector {
 function pinOf(socket: Socket): string | undefined {
   const certificate = socket instanceof TLSSocket ? socket.getPeerX509Certificate() : undefined
   if (certificate === undefined) return undefined
-  return `sha256//${hash('sha256', certificate.publicKey.export({ type: 'spki', format: 'der' }), 'base64')}`
+  return pinOfKey(certificate.publicKey)
 }
 
 function listOf(value: string | string[] | undefined): readonly string[] {

@@ -1,9 +1,9 @@
-import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { isIP } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { Presented } from '../plugin-api.ts'
 import { type AddressRanges, plainAddress } from '../plugins/address-range.ts'
+import { spkiSha256 } from '../x509/spki.ts'
 
 /** The head of a request, as the policy sees it. */
 export function presentedHead(request: IncomingMessage, trustedProxies: AddressRanges): Omit<Presented, 'bodyBytes'> {
@@ -35,10 +35,7 @@ const clientPins = new WeakMap<TLSSocket, string | undefined>()
 function clientPinOf(socket: TLSSocket): string | undefined {
   if (clientPins.has(socket)) return clientPins.get(socket)
   const certificate = socket.getPeerX509Certificate()
-  const pin =
-    certificate === undefined
-      ? undefined
-      : hash('sha256', certificate.publicKey.export({ type: 'spki', format: 'der' }), 'base64')
+  const pin = certificate === undefined ? undefined : spkiSha256(certificate.publicKey, 'base64')
   clientPins.set(socket, pin)
   return pin
 }

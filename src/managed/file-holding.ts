@@ -1,5 +1,4 @@
 import type { KeyObject } from 'node:crypto'
-import { createHash, createPublicKey } from 'node:crypto'
 import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CertificateSection } from '../config/config.ts'
@@ -9,6 +8,7 @@ import type { Chain } from '../x509/chain.ts'
 import { parseCsrPem } from '../x509/csr.ts'
 import { formatPem } from '../x509/pem.ts'
 import { generatePrivateKey, keyTypeOf, parsePrivateKey, privateKeyPem } from '../x509/private-key.ts'
+import { spkiSha256 } from '../x509/spki.ts'
 import { proveChain } from './chain-proof.ts'
 import type { HeldRequest, Holding } from './holding.ts'
 import {
@@ -61,7 +61,7 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     const { publicKeyHash } = parseCsrPem(current.csrPem)
     for (const { path } of current.files.filter(({ holdsKey }) => holdsKey)) {
       const key = await readKey(path)
-      if (key !== undefined && publicKeyHashOf(key) === publicKeyHash) return key
+      if (key !== undefined && spkiSha256(key, 'hex') === publicKeyHash) return key
     }
     return undefined
   }
@@ -114,7 +114,9 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
   async function keyOf(memory: CertificateMemory, made: MadeRequest): Promise<KeyObject> {
     const { publicKeyHash } = parseCsrPem(made.csrPem)
     const candidates = [await readKey(nextKeyPath), await findInstalledKey(memory), await readGivenKey()]
-    const key = candidates.find((candidate) => candidate !== undefined && publicKeyHashOf(candidate) === publicKeyHash)
+    const key = candidates.find(
+      (candidate) => candidate !== undefined && spkiSha256(candidate, 'hex') === publicKeyHash,
+    )
     if (key === undefined) throw new KeyLostError()
     return key
   }
@@ -268,11 +270,6 @@ async function writeSecret(path: string, content: Buffer): Promise<void> {
   } finally {
     content.fill(0)
   }
-}
-
-function publicKeyHashOf(key: KeyObject): string {
-  const spkiDer = createPublicKey(key).export({ type: 'spki', format: 'der' })
-  return createHash('sha256').update(spkiDer).digest('hex')
 }
 
 function noteOf({ path, content, holdsKey }: OutputFile): InstalledFile {

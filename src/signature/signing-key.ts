@@ -1,4 +1,5 @@
 import { createPrivateKey, createPublicKey, createSecretKey, hash, type KeyObject } from 'node:crypto'
+import { spkiSha256 } from '../x509/spki.ts'
 
 /** A key that requests may be signed with. Its `key` holds no private half, except where that is a shared secret. */
 export type SigningKey = {
@@ -28,7 +29,7 @@ const maxKeyTextLength = 16_384
 
 /** base64url of the SHA-256 of the SubjectPublicKeyInfo: a host computes it itself. */
 export function thumbprintOf(key: KeyObject): string {
-  return hash('sha256', key.export({ type: 'spki', format: 'der' }), 'base64url')
+  return spkiSha256(key, 'base64url')
 }
 
 export function isThumbprint(keyId: string): boolean {

@@ -32,7 +32,8 @@ import {
 } from '@peculiar/asn1-x509'
 import type { Identifier } from '../acme/identifier.ts'
 import { acmeIdentifierOid } from './acme-identifier.ts'
-import { keyIdentifier, spkiOf } from './key-identifier.ts'
+import { keyIdentifier } from './key-identifier.ts'
+import { spkiOf } from './spki.ts'
 
 type CertificateCommon = {
   readonly publicKey: KeyObject

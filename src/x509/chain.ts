@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto'
 import { type Identifier, sameIdentifiers } from '../acme/identifier.ts'
 import { type Certificate, parseCertificate } from './certificate.ts'
 import { formatPem, parsePem } from './pem.ts'
+import { spkiSha256 } from './spki.ts'
 
 /** A leaf and what leads towards a root, in order (RFC 8555 §9.1). */
 export type Chain = {
@@ -62,8 +62,7 @@ function readCertificate(der: Uint8Array): Certificate {
  */
 export function checkChain(chain: Chain, need: ChainNeed): void {
   const { leaf, issuers } = chain
-  const spkiDer = leaf.x509.publicKey.export({ type: 'spki', format: 'der' })
-  if (createHash('sha256').update(spkiDer).digest('hex') !== need.publicKeyHash)
+  if (spkiSha256(leaf.x509.publicKey, 'hex') !== need.publicKeyHash)
     throw new ChainError('the certificate is for another key')
   if (!sameIdentifiers(leaf.identifiers, need.identifiers))
     throw new ChainError('the certificate has other names than asked for')

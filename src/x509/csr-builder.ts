@@ -20,7 +20,8 @@ import {
 } from '@peculiar/asn1-x509'
 import { type Identifier, uniqueIdentifiers } from '../acme/identifier.ts'
 import type { CsrDigest, CsrDraft } from './csr-draft.ts'
-import { keyIdentifier, spkiOf } from './key-identifier.ts'
+import { keyIdentifier } from './key-identifier.ts'
+import { spkiOf } from './spki.ts'
 import { commonNamesOf, nameOf, parseSubject, type Subject } from './subject.ts'
 
 const extensionRequestOid = '1.2.840.113549.1.9.14'

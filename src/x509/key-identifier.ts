@@ -1,6 +1,7 @@
-import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
+import { createHash, type KeyObject } from 'node:crypto'
 import { AsnConvert } from '@peculiar/asn1-schema'
 import { SubjectPublicKeyInfo } from '@peculiar/asn1-x509'
+import { spkiOf } from './spki.ts'
 
 /** RFC 7093 §2, method 1: the leftmost 160 bits of the SHA-256 of the public key's bits. */
 export function keyIdentifier(key: KeyObject): ArrayBuffer {
@@ -13,12 +14,6 @@ export function keyIdentifier(key: KeyObject): ArrayBuffer {
  */
 export function opensslKeyIdentifier(key: KeyObject): Uint8Array {
   return createHash('sha1').update(publicKeyBits(key)).digest()
-}
-
-/** The SubjectPublicKeyInfo of a public key, or of a private key's public half. */
-export function spkiOf(key: KeyObject): Buffer {
-  const publicKey = key.type === 'private' ? createPublicKey(key) : key
-  return publicKey.export({ type: 'spki', format: 'der' })
 }
 
 function publicKeyBits(key: KeyObject): Buffer {

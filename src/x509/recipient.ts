@@ -1,8 +1,9 @@
 import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { ProblemError } from '../acme/problem.ts'
-import { opensslKeyIdentifier, spkiOf } from './key-identifier.ts'
+import { opensslKeyIdentifier } from './key-identifier.ts'
 import { type PemBlock, parsePem } from './pem.ts'
 import { parseSubjectPublicKey } from './public-key.ts'
+import { spkiOf } from './spki.ts'
 
 /** Whom keys are sealed to: a public key, and nothing else about its holder. */
 export type Recipient = {

@@ -22,6 +22,7 @@ import { element, integer, nullValue, objectIdentifier, sequence } from './der-w
 import { opensslKeyIdentifier } from './key-identifier.ts'
 import { parsePem } from './pem.ts'
 import { sealedKeyLabel } from './sealed-key.ts'
+import { spkiOf } from './spki.ts'
 
 /** A sealed key that is damaged, or not ours to open. */
 export class SealedKeyError extends Error {
@@ -186,7 +187,7 @@ function readOriginatorKey(originator: DerElement | undefined, privateKey: KeyOb
   const [choice, ...others] = readElements(requireElement(originator, tag.context0, 'the originator'))
   const [algorithm, point, ...more] = readElements(requireElement(choice, context1, "the originator's key"))
   if (others.length + more.length > 0) throw new DerError('the originator has more parts than it may have')
-  const ownSpki = createPublicKey(privateKey).export({ type: 'spki', format: 'der' })
+  const ownSpki = spkiOf(privateKey)
   const [ownAlgorithm] = readElements(readStructure(ownSpki, tag.sequence, 'the own key'))
   const own = Buffer.from(ownAlgorithm?.octets ?? [])
   if (!isOneOf(algorithm, [own, sequence(ecPublicKeyOid), sequence(ecPublicKeyOid, nullValue())]))

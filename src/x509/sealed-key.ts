@@ -12,9 +12,9 @@ import {
 } from './cms-algorithms.ts'
 import { readStructure, tag } from './der.ts'
 import { context, contextPrimitive, element, integer, octetString, sequence, set } from './der-writer.ts'
-import { spkiOf } from './key-identifier.ts'
 import { formatPem } from './pem.ts'
 import type { Recipient } from './recipient.ts'
+import { spkiOf } from './spki.ts'
 
 /** What a sealed key's PEM block is called (RFC 7468 §9). */
 export const sealedKeyLabel = 'CMS'
