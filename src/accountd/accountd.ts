@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net'
 import type { Readable, Writable } from 'node:stream'
+import type { Who } from '../channel/permissions.ts'
+import { listenOnSocket } from '../channel/unix-socket.ts'
 import type { Clock } from '../plugin-api.ts'
-import type { Who } from '../remote-key/permissions.ts'
 import { formatGreeting, thumbprintOfJwk } from '../remote-key/protocol.ts'
 import { type AuditChain, openAuditChain } from './audit-chain.ts'
 import type { Journal } from './journal.ts'
@@ -10,7 +11,6 @@ import type { Policy } from './policy.ts'
 import { createRateGauge } from './rate.ts'
 import { type Door, type Session, serveSession } from './session.ts'
 import type { AccountdSettings } from './settings.ts'
-import { listenOnSocket } from './unix-socket.ts'
 
 export type AccountdParts = {
   readonly key: HeldKey

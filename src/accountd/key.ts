@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process'
 import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { checkSecretFile, type Who } from '../channel/permissions.ts'
 import type { PluginContext } from '../plugin-api.ts'
 import { accountKeyOf } from '../plugins/keys/file.ts'
-import { checkSecretFile, type Who } from '../remote-key/permissions.ts'
 import { openAgentKey, parseAgentPlace } from '../remote-key/ssh-agent.ts'
 import type { AccountdSettings } from './settings.ts'
 

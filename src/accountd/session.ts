@@ -1,6 +1,6 @@
 import type { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { createLineReader, type Line } from '../remote-key/line-reader.ts'
+import { createLineReader, type Line } from '../channel/line-reader.ts'
 import { maxLineBytes, parseSigningRequest } from '../remote-key/protocol.ts'
 import type { AuditChain } from './audit-chain.ts'
 import type { Journal } from './journal.ts'

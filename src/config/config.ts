@@ -1,6 +1,7 @@
 import type { AnyPlugin, PluginKind } from '../plugin-api.ts'
 import type { CertificateValues } from './certificate-options.ts'
 import type { Finding } from './finding.ts'
+import type { ProcessValues } from './process-options.ts'
 import type { AuthValues, DnsApiValues, LoggingValues, MgmtValues } from './static-sections.ts'
 
 /** A plugin chosen by a section, with its options read. */
@@ -45,6 +46,7 @@ export type Config = {
   readonly dnsApi: DnsApiValues
   /** undefined: the folder that the platform gives (see paths.ts). */
   readonly stateUrl: string | undefined
+  readonly process: ProcessValues
   readonly logging: LoggingValues
   readonly issuers: ReadonlyMap<string, Chosen<'issuer'>>
   /** Issuer to the one that is asked when it cannot. Every name exists; there are no circles. */

@@ -1,6 +1,7 @@
 import type { AnyPlugin, Option, Options, PluginKind } from '../plugin-api.ts'
 import { dns01Options } from '../plugins/challenges/dns01-options.ts'
 import { certificateOptions } from './certificate-options.ts'
+import { processOptions } from './process-options.ts'
 import {
   authOptions,
   dnsApiOptions,
@@ -71,6 +72,12 @@ export const sectionKinds: readonly SectionKind[] = [
     options: dnsApiOptions,
   },
   { kind: 'state', meaning: 'what survives a restart', named: false, options: stateOptions },
+  {
+    kind: 'process',
+    meaning: 'parts of the server that are processes of their own',
+    named: false,
+    options: processOptions,
+  },
   { kind: 'logging', meaning: 'the log', named: false, options: loggingOptions },
   { kind: 'setup', meaning: 'plugins of your own', named: false, options: setupOptions },
   { kind: 'listeners', meaning: "the earliest acmems' listeners", named: false, options: listenersOptions },

@@ -1,5 +1,5 @@
 import type { Readable, Writable } from 'node:stream'
-import { createLineReader } from './line-reader.ts'
+import { createLineReader } from '../channel/line-reader.ts'
 import { type Greeting, maxLineBytes, parseGreeting } from './protocol.ts'
 
 /** A way to the holder of a key: a socket, or a child process. */

@@ -1,6 +1,6 @@
 import { connect } from 'node:net'
+import { checkSocket, type Who } from '../channel/permissions.ts'
 import type { Wire } from './holder-client.ts'
-import { checkSocket, type Who } from './permissions.ts'
 
 /** Connects to a holder's UNIX socket. @throws Error when it is not there, or not safe */
 export function openSocketWire(path: string, who: Who, signal: AbortSignal): Promise<Wire> {

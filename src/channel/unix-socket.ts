@@ -2,7 +2,7 @@ import { chmodSync, chownSync, linkSync, lstatSync, renameSync, type Stats, unli
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { errorCode } from '../error-code.ts'
-import { checkFoldersOf, type Who } from '../remote-key/permissions.ts'
+import { checkFoldersOf, type Who } from './permissions.ts'
 
 /** sun_path has 108 octets with its end; a longer path would be cut off silently, and lead elsewhere. */
 const maxPathBytes = 107

@@ -1,0 +1,63 @@
+import type { Option, OptionValues } from '../plugin-api.ts'
+
+/** A user that a part of the server runs as; the group is the user's own unless it is named. */
+export type RunsAs = { readonly user: string; readonly group: string | undefined }
+
+/** sun_path holds no more; a longer one would be cut off silently, and lead elsewhere. */
+const maxSocketPathBytes = 107
+
+const user = (meaning: string): Option<RunsAs> => ({
+  meaning: `started as root: the user (or user:group) that ${meaning}`,
+  type: 'user',
+  parse: parseRunsAs,
+})
+
+const socket = (meaning: string): Option<string> => ({ meaning, type: 'path of a socket', parse: parseSocketPath })
+
+/** `[process]`: which parts of the server are processes of their own, and whose. */
+export const processOptions = {
+  'user-server': user('the server itself runs as; the host keys of [certificate] sections then stay with root'),
+  'user-responder': user('answers the validations'),
+  'user-accountd': user('holds the account key'),
+  'accountd-config': {
+    meaning: 'the configuration of accountd, when it is started here',
+    type: 'path',
+    default: '/etc/acmems/accountd.conf',
+    parse: parsePath,
+  },
+  'run-directory': {
+    meaning: 'where the sockets between the parts are made, when they are started here',
+    type: 'path',
+    default: '/run/acmems',
+    parse: parsePath,
+  },
+  responder: socket(
+    'the socket at which "acmems responder" asks for answers; without it the server answers validations itself',
+  ),
+  installer: socket(
+    'the socket of "acmems-install", which has the keys of [certificate] sections and installs them; without it the server does',
+  ),
+  firewall: socket(
+    'the socket of "acmems firewall", which opens the ports of validations for as long as they take; without it no port is opened',
+  ),
+} as const satisfies Record<string, Option<unknown>>
+
+export type ProcessValues = OptionValues<typeof processOptions>
+
+function parseRunsAs(text: string): RunsAs {
+  const [, user, group] = /^([A-Za-z0-9_][A-Za-z0-9_.-]*)(?::([A-Za-z0-9_][A-Za-z0-9_.-]*))?$/.exec(text) ?? []
+  if (user === undefined) throw new Error(`${JSON.stringify(text)} is no user, and no user:group`)
+  return { user, group }
+}
+
+function parsePath(text: string): string {
+  if (!text.startsWith('/')) throw new Error(`${JSON.stringify(text)} is no absolute path`)
+  return text
+}
+
+function parseSocketPath(text: string): string {
+  const bytes = Buffer.byteLength(parsePath(text))
+  if (bytes > maxSocketPathBytes)
+    throw new Error(`${text} is too long for a socket: ${bytes} octets of at most ${maxSocketPathBytes}`)
+  return text
+}
