@@ -19,6 +19,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'account-key': ['plugin-context'],
   channel: ['acme', 'error-code', 'plugin-context'],
   'remote-key': ['acme', 'channel'],
+  parts: ['channel', 'config', 'error-code', 'http/listener', 'plugin-context'],
   accountd: [
     'channel',
     'error-code',
@@ -70,7 +71,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   issuance: ['acme', 'x509', 'plugin-api', 'policy'],
   state: ['error-code', 'acme', 'x509', 'plugin-api', 'issuance', 'durable-file'],
   'pick-up': ['acme', 'x509', 'signature', 'plugin-api', 'policy', 'http', 'plugins/address-range', 'state/boxes'],
-  http: ['x509/spki', 'signature', 'plugin-api', 'plugins/address-range'],
+  http: ['channel/unix-socket', 'error-code', 'x509/spki', 'signature', 'plugin-api', 'plugins/address-range'],
   'signature-memory': ['signature', 'http', 'state'],
   sign: ['signature', 'acme', 'x509', 'plugin-api', 'policy', 'issuance', 'http', 'plugins/address-range'],
   'dns-api': [
@@ -190,6 +191,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'signature-memory',
   ],
   cli: [
+    'parts',
     'error-code',
     'mgmt-listeners',
     'folder-lock',
@@ -229,7 +231,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'version',
   ],
   program: ['cli', 'version'],
-  main: ['cli', 'program'],
+  main: ['cli', 'parts/proof-of-drop', 'program'],
 }
 
 type Import = { readonly file: string; readonly part: string; readonly target: string }

@@ -11,6 +11,8 @@ export type AccountdFlags = {
   readonly config?: string
   readonly privkey?: string
   readonly socket?: string
+  /** In octal, as in the file. */
+  readonly socketMode?: string
   readonly quiet?: boolean
   readonly debug?: boolean
 }
@@ -64,7 +66,7 @@ export function readSettings(flags: AccountdFlags, runner: Runner): AccountdSett
     passphraseFile: pathOf('passphrase-file'),
     socket: read('socket', expand, flags.socket) ?? expandOrNone(usualSocket, runner),
     adminSocket: pathOf('admin-socket'),
-    socketMode: read('socket-mode', parseMode) ?? 0o600,
+    socketMode: read('socket-mode', parseMode, flags.socketMode) ?? 0o600,
     socketGroup: textOf('socket-group'),
     logFile: pathOf('logfile'),
     auditFile: pathOf('audit-log'),

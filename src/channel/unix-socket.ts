@@ -79,6 +79,17 @@ async function linkOver(draft: string, place: string): Promise<void> {
   throw new Error(`${place} is taken again and again by others`)
 }
 
+/**
+ * Removes a socket that a killed process left, so that its place can be had.
+ * @returns whether there was one; what is no socket, or is listened at, stays
+ */
+export async function removeStaleSocket(path: string): Promise<boolean> {
+  const there = lstatOf(path)
+  if (there?.isSocket() !== true || (await isListening(path))) return false
+  removeStale(join(dirname(path), `.${process.pid.toString(36)}`), path, there)
+  return true
+}
+
 /** Between the look and the removal another one may have begun there: what turns out to be another is put back. */
 function removeStale(draft: string, place: string, stale: Stats): void {
   const aside = `${draft}o`

@@ -31,6 +31,11 @@ export async function serve(
 ): Promise<void> {
   const read = () => readConfig(files, flags, defaults)
   const config = await read()
+  if (process.getuid?.() === 0 && config.process['user-server'] !== undefined) {
+    const { launchParts } = await import('./launch.ts')
+    await launchParts(config, files, flags, read)
+    return
+  }
   using log = createLog(config.logging, process.stdout.isTTY === true)
   for (const warning of config.warnings) log.warn(formatFinding(warning))
   // Before anything else: a signal that comes while it starts must stop it in order, too.

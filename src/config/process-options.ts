@@ -44,6 +44,23 @@ export const processOptions = {
 
 export type ProcessValues = OptionValues<typeof processOptions>
 
+/** @returns what does not go together, for the section's place */
+export function findProcessTrouble(values: ProcessValues): string[] {
+  const users = ['user-server', 'user-responder', 'user-accountd'] as const
+  const given = users.filter((key) => values[key] !== undefined)
+  const alone =
+    given.length > 0 && values['user-server'] === undefined
+      ? [`${given.join(' and ')} without user-server: the server would stay root, and could read all that they hide`]
+      : []
+  const same = given.flatMap((key, index) =>
+    given
+      .slice(index + 1)
+      .filter((other) => values[other]?.user === values[key]?.user)
+      .map((other) => [key, other]),
+  )
+  return [...alone, ...same.map(([key, other]) => `${key} and ${other} are one user: each could do what the other can`)]
+}
+
 function parseRunsAs(text: string): RunsAs {
   const [, user, group] = /^([A-Za-z0-9_][A-Za-z0-9_.-]*)(?::([A-Za-z0-9_][A-Za-z0-9_.-]*))?$/.exec(text) ?? []
   if (user === undefined) throw new Error(`${JSON.stringify(text)} is no user, and no user:group`)

@@ -7,7 +7,7 @@ import type { Section } from './ini.ts'
 import { sectionKey } from './layers.ts'
 import { resolveMgmtTls } from './mgmt-tls.ts'
 import { type OptionsReader, readOptions } from './options.ts'
-import { type ProcessValues, processOptions } from './process-options.ts'
+import { findProcessTrouble, type ProcessValues, processOptions } from './process-options.ts'
 import { sectionKinds } from './sections.ts'
 import {
   type AuthValues,
@@ -48,6 +48,7 @@ export function resolveConfig(
   const mgmt = readOptions(single('mgmt'), mgmtOptions, reader) as MgmtValues
   const dnsApi = readOptions(single('dns-api'), dnsApiOptions, reader) as DnsApiValues
   const process = readOptions(single('process'), processOptions, reader) as ProcessValues
+  for (const trouble of findProcessTrouble(process)) complain(single('process').origin, `[process] ${trouble}`)
   const logging = readOptions(single('logging'), loggingOptions, reader) as LoggingValues
   const state = readOptions(single('state'), stateOptions, reader)
   const setup = single('setup')

@@ -7,6 +7,8 @@ import {
 } from 'node:http'
 import type { ListenOptions, Server } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { removeStaleSocket } from '../channel/unix-socket.ts'
+import { errorCode } from '../error-code.ts'
 import { answerEarly } from './early-answer.ts'
 import { createTlsServer, type ListenerTls } from './tls-server.ts'
 
@@ -97,11 +99,30 @@ function createPlainServer(options: ServerOptions, handle: RequestListener) {
  * @throws Error naming the address when it cannot be listened on
  */
 export async function listenAt(server: Server, address: string): Promise<string> {
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => reject(describeListenFailure(address, error)))
-    server.listen(listenOptions(address), resolve)
-  })
+  try {
+    await listen(server, address)
+  } catch (error) {
+    // What a killed server left would keep its successor from starting.
+    const isStale =
+      errorCode(error) === 'EADDRINUSE' && address.startsWith('unix:') && (await removeStaleSocket(address.slice(5)))
+    if (!isStale) throw describeListenFailure(address, error as NodeJS.ErrnoException)
+    await listen(server, address).catch((again: NodeJS.ErrnoException) => {
+      throw describeListenFailure(address, again)
+    })
+  }
   return boundAddressOf(server, address)
+}
+
+function listen(server: Server, address: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(listenOptions(address), () => {
+      server.off('error', reject)
+      // Out of descriptors, say: those who wait are accepted later.
+      server.on('error', () => undefined)
+      resolve()
+    })
+  })
 }
 
 /** For the operator, whatever it was that should listen. */

@@ -1,0 +1,107 @@
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { systemClock } from '../clock.ts'
+import type { Config } from '../config/config.ts'
+import { environment, platformSettings } from '../config/environment.ts'
+import type { RunsAs as UserName } from '../config/process-options.ts'
+import { lockFolder } from '../folder-lock.ts'
+import { createLog } from '../log.ts'
+import { findOwner } from '../managed/owner.ts'
+import { closeStrays } from '../parts/descriptors.ts'
+import { launch } from '../parts/launcher.ts'
+import { firstUnprivilegedPort } from '../parts/opened-sockets.ts'
+import { type Plan, planParts, type RunsAs } from '../parts/plan.ts'
+import { makeRunFolder, makeSocketFolder, makeStateFolder } from '../parts/run-folder.ts'
+import type { ConfigFlags } from './config-arguments.ts'
+import { programFiles } from './program-files.ts'
+import { stopSignal } from './stop-signal.ts'
+
+const run = promisify(execFile)
+
+/**
+ * Runs the parts of the server as processes of their own, each as its user: what `acmems serve` does as root with
+ * `[process] user-server`. Root itself reads the configuration, opens what only root may open, and watches.
+ */
+export async function launchParts(
+  config: Config,
+  files: readonly string[],
+  flags: ConfigFlags,
+  read: () => Promise<Config>,
+): Promise<void> {
+  const { destination } = config.logging
+  const isFile = destination !== 'stdout' && destination !== 'stderr'
+  // A file of the log is the server's own.
+  using log = createLog(isFile ? { ...config.logging, destination: 'stderr' } : config.logging, process.stdout.isTTY)
+  const stopped = stopSignal()
+  const strays = closeStrays()
+  if (strays.length > 0) log.info('descriptors that were left open for us are closed', { descriptors: strays })
+  process.umask(0o077)
+  process.chdir('/')
+  const plan = await planFor(config, files, flags)
+  const folder = config.process['run-directory']
+  makeRunFolder(folder)
+  await using lock = await lockFolder(folder)
+  if (lock === undefined) throw new Error(`another acmems serve has its sockets in ${folder}: [process] run-directory`)
+  for (const one of plan.folders) makeSocketFolder(one)
+  const launcher = await launch(plan.parts, systemClock, log)
+  const reload = async () => {
+    try {
+      await launcher.reload((await planFor(await read(), files, flags)).parts)
+    } catch (error) {
+      log.error('configuration not reloaded; the old one goes on', { error })
+    }
+  }
+  process.on('SIGHUP', () => void reload())
+  const end = await Promise.race([stopped, launcher.failed])
+  if (typeof end === 'number') process.exitCode = end
+  else log.info('stopping', { signal: end })
+  process.once('exit', () => launcher.kill())
+  await launcher.stop()
+  log.info('stopped')
+}
+
+async function planFor(config: Config, files: readonly string[], flags: ConfigFlags): Promise<Plan> {
+  const { process: wanted, stateUrl } = config
+  const [server, responder, accountd] = await Promise.all([
+    findUser('user-server', wanted['user-server']),
+    findUser('user-responder', wanted['user-responder']),
+    findUser('user-accountd', wanted['user-accountd']),
+  ])
+  if (server === undefined) throw new Error('[process] user-server is missing')
+  const { stateFolder } = platformSettings()
+  if (stateUrl === undefined || stateUrl === `sqlite:${stateFolder}/state.db`) makeStateFolder(stateFolder, server)
+  return planParts({
+    config,
+    files,
+    flags,
+    users: {
+      server,
+      ...(responder === undefined ? {} : { responder }),
+      ...(accountd === undefined ? {} : { accountd }),
+    },
+    environment,
+    namedVariables: files.flatMap((file) =>
+      [...readFileSync(file, 'utf8').matchAll(/\$\{ENV:(\w+)\}/g)].map(([, name = '']) => name),
+    ),
+    programs: programFiles(),
+    firstUnprivilegedPort: firstUnprivilegedPort(),
+    stateFolder,
+  })
+}
+
+/** @throws Error naming the key whose user is not there, or is root */
+async function findUser(key: string, name: UserName | undefined): Promise<RunsAs | undefined> {
+  if (name === undefined) return undefined
+  const { user } = name
+  const { uid, gid } = await findOwner(name).catch((cause: unknown) => {
+    const reason = cause instanceof Error ? cause.message : 'cannot be found'
+    throw new Error(`[process] ${key} = ${user}: ${reason}`, { cause })
+  })
+  if (uid === 0 || gid === 0) throw new Error(`[process] ${key} = ${user}: that is root, whom this is to keep out`)
+  const home = await run('getent', ['passwd', String(uid)]).then(
+    ({ stdout }) => stdout.split(':')[5] ?? '/',
+    () => '/',
+  )
+  return { uid, gid, user, home }
+}

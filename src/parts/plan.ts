@@ -1,0 +1,172 @@
+import { join, resolve } from 'node:path'
+import type { Config } from '../config/config.ts'
+import type { Confinement } from './confinement.ts'
+import { isPrivileged, type SocketWish } from './opened-sockets.ts'
+import type { Part, PartName } from './part.ts'
+import type { SocketFolder } from './run-folder.ts'
+
+/** A user as the system knows it. */
+export type RunsAs = { readonly uid: number; readonly gid: number; readonly user: string; readonly home: string }
+
+export type PlanParts = {
+  readonly config: Pick<Config, 'process' | 'verifications' | 'mgmt' | 'dnsApi' | 'certificates'>
+  /** As on the command line of `acmems serve`. */
+  readonly files: readonly string[]
+  readonly flags: { readonly set: readonly string[]; readonly lenient: boolean }
+  readonly users: { readonly server: RunsAs; readonly responder?: RunsAs; readonly accountd?: RunsAs }
+  readonly environment: Readonly<Record<string, string | undefined>>
+  /** Named in the configuration files as `${ENV:NAME}`. */
+  readonly namedVariables: readonly string[]
+  readonly programs: { readonly acmems: string; readonly installer: string }
+  readonly firstUnprivilegedPort: number
+  readonly stateFolder: string
+}
+
+export type Plan = { readonly folders: readonly SocketFolder[]; readonly parts: readonly Part[] }
+
+export const searchPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+const root: RunsAs = { uid: 0, gid: 0, user: 'root', home: '/root' }
+/** As the units have it: what is installed belongs to others, and hooks send signals to their servers. */
+const installerCapabilities = ['chown', 'dac_override', 'fowner', 'kill'] as const
+
+/** Which processes there are to be, and with what. In the order of their start. */
+export function planParts(given: PlanParts): Plan {
+  const { config, users, programs } = given
+  const { process: wanted } = config
+  const run = wanted['run-directory']
+  const files = given.files.map((file) => resolve(file))
+  const flags = [
+    ...given.flags.set.flatMap((assignment) => ['--set', assignment]),
+    ...(given.flags.lenient ? ['--lenient'] : []),
+  ]
+  const folders: SocketFolder[] = []
+  const parts: Part[] = []
+  const assignments: string[] = []
+
+  /** @returns the path of the socket */
+  function folderFor(name: string, owner: RunsAs, asking: RunsAs, socket = 'S'): string {
+    const path = join(run, name)
+    folders.push({ path, uid: owner.uid, gid: asking.gid })
+    return join(path, socket)
+  }
+  const common = { sockets: [], reloads: true }
+
+  if (users.accountd !== undefined) {
+    const socketPath = folderFor('accountd', users.accountd, users.server, 'S.lacme')
+    parts.push({
+      ...common,
+      ...confined('accountd', users.accountd),
+      script: programs.acmems,
+      args: ['accountd', '--config', wanted['accountd-config'], '--socket', socketPath, '--socket-mode', '0660'],
+      env: environmentOf(given, users.accountd, ['SSH_AUTH_SOCK', 'GNUPGHOME', 'CREDENTIALS_DIRECTORY']),
+      socketPath,
+    })
+  }
+  if (config.certificates.some(needsInstaller)) {
+    const socketPath = folderFor('install', root, users.server)
+    assignments.push(`process.installer=${socketPath}`)
+    parts.push({
+      ...common,
+      ...confined('installer', root, installerCapabilities),
+      script: programs.installer,
+      args: ['--socket', socketPath, ...flags, ...files],
+      env: environmentOf(given, root, variablesOfConfiguration(given)),
+      socketPath,
+    })
+  }
+  if (wanted.firewall !== undefined) {
+    const socketPath = folderFor('firewall', root, users.server)
+    assignments.push(`process.firewall=${socketPath}`)
+    parts.push({
+      ...common,
+      ...confined('firewall', root, ['net_admin']),
+      script: programs.acmems,
+      args: ['firewall', '--socket', socketPath, ...flags, ...files],
+      env: environmentOf(given, root, variablesOfConfiguration(given)),
+      socketPath,
+    })
+  }
+  const answered = validationSockets(given)
+  if (users.responder !== undefined) {
+    const socketPath = folderFor('answers', users.server, users.responder)
+    assignments.push(`process.responder=${socketPath}`)
+    parts.push({
+      ...common,
+      ...confined('responder', users.responder),
+      script: programs.acmems,
+      args: ['responder', '--socket', socketPath],
+      env: environmentOf(given, users.responder, []),
+      sockets: answered,
+      reloads: false,
+    })
+  }
+  const ownDoors = [...config.mgmt.listener, ...config.dnsApi.listener].map(
+    (address): SocketWish => ({ protocol: 'tcp', address }),
+  )
+  parts.push({
+    ...common,
+    ...confined('server', users.server),
+    script: programs.acmems,
+    args: ['serve', ...flags, ...assignments.flatMap((assignment) => ['--set', assignment]), ...files],
+    env: {
+      ...environmentOf(given, users.server, [
+        ...variablesOfConfiguration(given),
+        ...['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'SSH_AUTH_SOCK'],
+      ]),
+      STATE_DIRECTORY: given.stateFolder,
+    },
+    sockets: [...onlyPrivileged(ownDoors, given), ...(users.responder === undefined ? answered : [])],
+  })
+  return { folders, parts }
+}
+
+/** What the server itself keeps: its own certificate, and what it seals for others. */
+function needsInstaller({ values }: Config['certificates'][number]): boolean {
+  return values.recipient === undefined
+}
+
+function confined(name: PartName, { uid, gid }: RunsAs, capabilities: Confinement['capabilities'] = []) {
+  return { name, confinement: { uid, gid, capabilities } }
+}
+
+/** The sockets that validations arrive at, and only root may open. */
+function validationSockets(given: PlanParts): SocketWish[] {
+  const wishes = [...given.config.verifications.values()].flatMap(({ plugin, options }) => {
+    const { listener } = options
+    const addresses = Array.isArray(listener) ? listener.filter((address) => typeof address === 'string') : []
+    if (plugin.name === 'http01' || plugin.name === 'tlsalpn01')
+      return addresses.map((address): SocketWish => ({ protocol: 'tcp', address }))
+    if (plugin.name !== 'dns01-server') return []
+    return addresses.flatMap((address): SocketWish[] => [
+      { protocol: 'tcp', address },
+      { protocol: 'udp', address },
+    ])
+  })
+  return onlyPrivileged(wishes, given)
+}
+
+function onlyPrivileged(wishes: readonly SocketWish[], { firstUnprivilegedPort }: PlanParts): SocketWish[] {
+  return wishes.filter(
+    ({ protocol, address }, index) =>
+      isPrivileged(address, firstUnprivilegedPort) &&
+      wishes.findIndex((one) => one.protocol === protocol && one.address === address) === index,
+  )
+}
+
+/** What the configuration may say by way of the environment. */
+function variablesOfConfiguration({ environment, namedVariables }: PlanParts): string[] {
+  const given = Object.keys(environment).filter((name) => name.startsWith('ACMEMS_'))
+  return [...given, ...namedVariables, 'ACME_CAFILE', 'LEGO_CA_CERTIFICATES']
+}
+
+function environmentOf(
+  { environment }: PlanParts,
+  { user, home }: RunsAs,
+  names: readonly string[],
+): Readonly<Record<string, string>> {
+  const passed = ['LANG', 'TZ', ...names].flatMap((name): [string, string][] => {
+    const value = environment[name]
+    return value === undefined ? [] : [[name, value]]
+  })
+  return { PATH: searchPath, HOME: home, USER: user, LOGNAME: user, ...Object.fromEntries(passed) }
+}

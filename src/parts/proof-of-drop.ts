@@ -1,0 +1,13 @@
+import { readFileSync } from 'node:fs'
+import { findFlaws, parseConfinement } from './confinement.ts'
+import { parseStanding } from './standing.ts'
+
+/**
+ * Looks whether this process is what whoever started it promised: nothing runs with more.
+ * @param text `UID:GID:CAPABILITIES`
+ * @throws Error saying what it is instead
+ */
+export function proveDrop(text: string): void {
+  const flaws = findFlaws(parseStanding(readFileSync('/proc/self/status', 'utf8')), parseConfinement(text))
+  if (flaws.length > 0) throw new Error(`privileges were not given up: ${flaws.join('; ')}`)
+}

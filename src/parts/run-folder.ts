@@ -1,0 +1,47 @@
+import { chmodSync, chownSync, lstatSync, mkdirSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { checkFoldersOf } from '../channel/permissions.ts'
+
+const root = { uid: 0, gids: [0] }
+const openToAll = 0o755
+
+/** Made where it is missing; root's, and nobody else can put anything into it. @throws Error saying what is wrong */
+export function makeRunFolder(path: string): void {
+  mkdirSync(path, { recursive: true, mode: openToAll })
+  checkFoldersOf(join(path, 'part'), root)
+  chmodSync(path, openToAll)
+}
+
+export type SocketFolder = {
+  readonly path: string
+  /** Of the side that answers. */
+  readonly uid: number
+  /** Of the side that asks: what is made in the folder is this group's. */
+  readonly gid: number
+}
+
+/** A folder for one socket: who answers makes it there, who asks may come in, nobody else sees it. */
+export function makeSocketFolder({ path, uid, gid }: SocketFolder): void {
+  // What a killed predecessor left; nobody else runs, so nobody uses it.
+  rmSync(path, { recursive: true, force: true })
+  mkdirSync(path, { mode: 0o700 })
+  chownSync(path, uid, gid)
+  chmodSync(path, 0o2750)
+}
+
+/**
+ * The server's own folder. One that is there is not given to another user: what is in it may be somebody's.
+ * @throws Error with the command that does it
+ */
+export function makeStateFolder(path: string, { uid, gid }: { readonly uid: number; readonly gid: number }): void {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+    chownSync(path, uid, gid)
+    return
+  }
+  const owner = statSync(path).uid
+  if (owner !== uid)
+    throw new Error(
+      `${path} belongs to user ${owner}, and the server is to run as user ${uid}: chown -R ${uid}:${gid} ${path}`,
+    )
+}

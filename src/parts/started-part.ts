@@ -1,0 +1,54 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { formatConfinement, setprivArguments } from './confinement.ts'
+import { withOpenedSockets } from './opened-sockets.ts'
+import type { Part } from './part.ts'
+
+/** A part that runs, or ran. */
+export type StartedPart = {
+  readonly pid: number
+  readonly ended: Promise<string>
+  /** With which it ended by itself; undefined while it runs, or when a signal ended it. */
+  readonly exitCode: () => number | undefined
+  kill(signal: NodeJS.Signals): void
+}
+
+const firstInherited = 3
+
+/**
+ * Runs it as what it is to be. It is another program: nothing of our memory is there, no descriptor but the named ones,
+ * no variable but its own; and it looks itself whether that is so before anything else.
+ * @throws Error when a socket cannot be opened, or setpriv(1) is not there
+ */
+export async function startPart({ script, args, confinement, env, sockets }: Part): Promise<StartedPart> {
+  const child = await withOpenedSockets(sockets, (descriptors) => {
+    const range = descriptors.map((_, index) => firstInherited + index)
+    const inherited = range.length === 0 ? [] : ['--sockets', `${firstInherited}-${range.at(-1)}`]
+    const program = [process.execPath, ...process.execArgv, script, '--confined', formatConfinement(confinement)]
+    return spawn('setpriv', [...setprivArguments(confinement), ...program, ...args, ...inherited], {
+      cwd: '/',
+      env: { ...env } as NodeJS.ProcessEnv,
+      stdio: ['ignore', 'inherit', 'inherit', ...descriptors],
+      // Signals of a terminal are for us: we end the parts, one after the other.
+      detached: true,
+    })
+  })
+  const ended = endOf(child)
+  await new Promise<void>((resolve, reject) => {
+    child.once('spawn', resolve)
+    child.once('error', (error) => reject(new Error(`setpriv (util-linux) cannot be run: ${error.message}`)))
+  })
+  const { pid = 0 } = child
+  return {
+    pid,
+    ended,
+    exitCode: () => child.exitCode ?? undefined,
+    kill: (signal) => void child.kill(signal),
+  }
+}
+
+function endOf(child: ChildProcess): Promise<string> {
+  return new Promise((resolve) => {
+    child.once('exit', (code, signal) => resolve(signal === null ? `status ${code}` : signal))
+    child.once('error', (error) => resolve(error.message))
+  })
+}

@@ -1,0 +1,192 @@
+// acmems serve as root: each part a process of its own, with its user's rights and no others.
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { appendFileSync, existsSync, readFileSync, readlinkSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { before, type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { findFlaws } from '../src/parts/confinement.ts'
+import { parseStanding } from '../src/parts/standing.ts'
+import { accountAndHttp01 } from './acmems.ts'
+import { makeCsr, postCsr } from './host.ts'
+import {
+  descriptorsOf,
+  environmentOf,
+  groupIdOf,
+  idOf,
+  type Parts,
+  type PartsOptions,
+  runAs,
+  startParts,
+  users,
+  whyNoParts,
+} from './parts-world.ts'
+import { type Pebble, startPebble } from './peers/pebble.ts'
+
+const skip = whyNoParts()
+let pebble: Pebble
+
+before(async () => {
+  if (skip === undefined) pebble = await startPebble()
+})
+
+function configuration(run: string): string {
+  const account = accountAndHttp01(pebble).replace('[account]\n', `[account]\nkey = accountd:${run}/accountd/S.lacme\n`)
+  return `${account}[auth "all"]\nip = 127.0.0.1\ndomain = **.test\n`
+}
+
+async function withParts(t: TestContext, options: PartsOptions = {}): Promise<Parts> {
+  const parts = await startParts(configuration, options)
+  t.after(() => parts.stop())
+  return parts
+}
+
+async function until(what: string, isSo: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+  const deadlineMs = performance.now() + timeoutMs
+  while (!(await isSo())) {
+    assert.ok(performance.now() < deadlineMs, `not within ${timeoutMs} ms: ${what}`)
+    await sleep(30)
+  }
+}
+
+async function sign(parts: Parts, name: string): Promise<number> {
+  return (await postCsr(parts.signUrl, makeCsr({ names: [name] }))).status
+}
+
+test('the whole way, and what the kernel says of every part', { skip }, async (t) => {
+  // Descriptor 3 of the shell is a file that only root may read; it reaches the launcher, and nobody else.
+  const parts = await withParts(t, { env: { STRAY_VARIABLE: 'of root', NODE_OPTIONS: '' } })
+  assert.equal(await sign(parts, 'first.test'), 200)
+  for (const [name, user] of [
+    ['server', users.server],
+    ['accountd', users.accountd],
+  ] as const) {
+    const pid = parts.pidOf(name)
+    const standing = parseStanding(readFileSync(`/proc/${pid}/status`, 'utf8'))
+    assert.deepEqual(findFlaws(standing, { uid: idOf(user), gid: groupIdOf(user), capabilities: [] }), [], name)
+    assert.deepEqual(Object.values(standing.capabilities).flat(), [])
+    assert.equal(readlinkSync(`/proc/${pid}/cwd`), '/')
+    const usual = ['HOME', 'LANG', 'LOGNAME', 'PATH', 'TZ', 'USER']
+    const own = name === 'server' ? ['STATE_DIRECTORY'] : []
+    const variables = environmentOf(pid)
+    assert.deepEqual(
+      Object.keys(variables).filter((key) => ![...usual, ...own].includes(key)),
+      [],
+    )
+    assert.equal(variables.USER, user)
+    const ofState = name === 'server' ? new RegExp(`^${parts.folder}/state/`) : /^$/
+    const foreign = [...descriptorsOf(pid)].filter(
+      ([, target]) => !/^(\/dev\/null|anon_inode:|pipe:|socket:|.*\/parts\.log$)/.test(target) && !ofState.test(target),
+    )
+    assert.deepEqual(foreign, [], name)
+  }
+})
+
+test('the user of the server can neither read the account key nor look into accountd', { skip }, async (t) => {
+  const parts = await withParts(t)
+  const accountd = parts.pidOf('accountd')
+  const secrets = [
+    `${parts.folder}/key/account.pem`,
+    `/proc/${accountd}/mem`,
+    `/proc/${accountd}/environ`,
+    `/proc/${accountd}/fd/0`,
+    `/proc/${accountd}/root/etc/passwd`,
+    `/proc/${parts.launcherPid}/mem`,
+    `/proc/${parts.launcherPid}/environ`,
+    '/etc/shadow',
+  ]
+  for (const path of secrets) {
+    const look = runAs(users.server, 'head', ['-c1', path])
+    assert.notEqual(look.status, 0, path)
+    assert.match(look.stderr, /Permission denied/, path)
+  }
+  assert.match(runAs(users.server, 'sh', ['-c', `kill -9 ${accountd}`]).stderr, /not permitted/)
+  // Nor can accountd read what is the server's, nor anybody else come to its socket.
+  assert.match(runAs(users.accountd, 'ls', [`${parts.folder}/state`]).stderr, /Permission denied/)
+  assert.match(runAs(users.responder, 'ls', [`${parts.runFolder}/accountd`]).stderr, /Permission denied/)
+  assert.equal(runAs(users.server, 'test', ['-S', `${parts.runFolder}/accountd/S.lacme`]).status, 0)
+})
+
+test('what is killed is started again, and goes on', { skip }, async (t) => {
+  const parts = await withParts(t)
+  assert.equal(await sign(parts, 'one.test'), 200)
+  const accountd = parts.pidOf('accountd')
+  process.kill(accountd, 'SIGKILL')
+  await until('another accountd', () =>
+    parts.processes().some(({ name, pid }) => name === 'accountd' && pid !== accountd),
+  )
+  await until('its socket', () => parts.log().split('Key Manager at').length === 3)
+  assert.equal(await sign(parts, 'two.test'), 200)
+  const server = parts.pidOf('server')
+  process.kill(server, 'SIGKILL')
+  await until('another server', () => parts.logLines().filter(({ msg }) => msg === 'serving').length === 2)
+  assert.equal(await sign(parts, 'three.test'), 200)
+  const ended = parts.logLines().filter(({ msg }) => msg === 'a part ended, and is started again')
+  assert.deepEqual(
+    ended.map(({ part, pid, end }) => [part, pid, end]),
+    [
+      ['accountd', accountd, 'SIGKILL'],
+      ['server', server, 'SIGKILL'],
+    ],
+  )
+})
+
+test('no part outlives the launcher', { skip }, async (t) => {
+  const parts = await withParts(t)
+  const pids = parts.processes().map(({ pid }) => pid)
+  assert.equal(pids.length, 2)
+  process.kill(parts.launcherPid, 'SIGKILL')
+  await until('the end of all parts', () => pids.every((pid) => !existsSync(`/proc/${pid}`)))
+})
+
+test('reload reaches the parts; another launcher at the same sockets does not begin', { skip }, async (t) => {
+  const parts = await withParts(t)
+  assert.equal(await sign(parts, 'new.example'), 403)
+  appendFileSync(parts.configFile, '[auth "more"]\nip = 127.0.0.1\ndomain = **.example\n')
+  process.kill(parts.launcherPid, 'SIGHUP')
+  await until('the new configuration', () => parts.log().includes('configuration reloaded'))
+  assert.equal(await sign(parts, 'new.example'), 200)
+  const second = serve([parts.configFile])
+  assert.equal(second.status, 1)
+  assert.match(second.stderr, /another acmems serve has its sockets in .*run-directory/)
+  assert.equal(await sign(parts, 'newer.example'), 200)
+})
+
+test('a part that would be more than it was to be does not run', { skip }, async (t) => {
+  for (const [said, is] of [
+    ['5:60:', /its user is 0 0 0 0, not 5; its group is 0 0 0 0, not 60.*capabilities.*no_new_privs is not set/],
+    ['0:0:chown', /effective capabilities: dac_override/],
+    ['nonsense', /no UID:GID:CAPABILITIES/],
+  ] as const) {
+    const refused = serve([], ['--confined', said])
+    assert.equal(refused.status, 1)
+    assert.match(refused.stderr, is)
+  }
+  for (const [args, why] of [
+    [['--set', 'process.user-server=nobody-of-that-name'], /user-server = nobody-of-that-name: .*does not know/],
+    [['--set', 'process.user-server=root'], /user-server = root: that is root/],
+    [['--set', 'process.user-server=games:root'], /that is root/],
+    [['--set', 'process.user-responder=news'], /user-responder without user-server/],
+    [['--set', 'process.user-server=games', '--set', 'process.user-accountd=games'], /are one user/],
+  ] as const) {
+    const refused = serve(args)
+    assert.equal(refused.status, 1, args.join(' '))
+    assert.match(refused.stderr, why)
+    assert.doesNotMatch(refused.stdout, /part started|serving/)
+  }
+  // What cannot begin ends all, with its own status and words.
+  const parts = await startParts((run) => `${configuration(run)}`, {
+    waits: false,
+    before: (folder) => appendFileSync(join(folder, 'accountd.conf'), 'privkey-of-nobody = yes\n'),
+  })
+  t.after(() => parts.stop())
+  await until('the end', () => parts.hasEnded())
+  assert.match(parts.log(), /Unknown option\(s\): privkey-of-nobody/)
+  assert.match(parts.log(), /a part could not begin/)
+  assert.deepEqual(parts.processes(), [])
+})
+
+function serve(args: readonly string[], first: readonly string[] = []) {
+  const main = resolve(import.meta.dirname, '../src/main.ts')
+  return spawnSync(process.execPath, [main, ...first, 'serve', ...args], { encoding: 'utf8', timeout: 20_000 })
+}
