@@ -1,6 +1,7 @@
 import { BlockList, isIPv6 } from 'node:net'
 import type { Config } from './config/config.ts'
-import { hostAndPort, type Listener } from './http/listener.ts'
+import { hostAndPort } from './http/listen-address.ts'
+import type { Listener } from './http/listener.ts'
 import { openTlsFiles, type TlsFiles, type TlsFilesParts } from './http/tls-files.ts'
 import type { ListenerTls, TlsSource } from './http/tls-server.ts'
 import { createListenerSet, type ListenerMode } from './listener-set.ts'

@@ -19,7 +19,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'account-key': ['plugin-context'],
   channel: ['acme', 'error-code', 'plugin-context'],
   'remote-key': ['acme', 'channel'],
-  parts: ['channel', 'config', 'error-code', 'http/listener', 'plugin-context'],
+  parts: ['channel', 'config', 'error-code', 'http/listen-address', 'plugin-context'],
   accountd: [
     'channel',
     'error-code',

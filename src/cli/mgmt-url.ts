@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import type { Config } from '../config/config.ts'
-import { hostAndPort } from '../http/listener.ts'
+import { hostAndPort } from '../http/listen-address.ts'
 import { pinOfKey } from '../x509/spki.ts'
 
 /** Where hosts reach this server, as far as the configuration tells. */

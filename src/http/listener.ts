@@ -10,6 +10,8 @@ import type { Duplex } from 'node:stream'
 import { removeStaleSocket } from '../channel/unix-socket.ts'
 import { errorCode } from '../error-code.ts'
 import { answerEarly } from './early-answer.ts'
+import { takeInherited } from './inherited-sockets.ts'
+import { boundAddressOf, describeListenFailure, hostAndPort } from './listen-address.ts'
 import { createTlsServer, type ListenerTls } from './tls-server.ts'
 
 /** A socket that requests arrive at. Closing lets what is in flight finish, within a bound. */
@@ -94,7 +96,7 @@ function createPlainServer(options: ServerOptions, handle: RequestListener) {
 }
 
 /**
- * Makes any server listen where an operator's `listener` says.
+ * Makes any server listen where an operator's `listener` says; on an inherited socket, where one is bound there.
  * @returns where it really listens
  * @throws Error naming the address when it cannot be listened on
  */
@@ -125,36 +127,14 @@ function listen(server: Server, address: string): Promise<void> {
   })
 }
 
-/** For the operator, whatever it was that should listen. */
-export function describeListenFailure(address: string, error: NodeJS.ErrnoException): Error {
-  return new Error(`cannot listen on ${address}: ${listenReason(error)}`, { cause: error })
-}
-
-function listenReason(error: NodeJS.ErrnoException): string {
-  if (error.code === 'EADDRINUSE') return 'something else listens there already'
-  if (error.code === 'EACCES') return 'not permitted; ports below 1024 need CAP_NET_BIND_SERVICE'
-  if (error.code === 'EADDRNOTAVAIL') return 'this machine does not have that address'
-  return error.message
-}
-
 function listenOptions(address: string): ListenOptions & { fd?: number } {
   if (address.startsWith('fd:')) return { fd: Number(address.slice(3)) }
   if (address.startsWith('unix:')) return { path: address.slice('unix:'.length) }
+  const inherited = takeInherited('tcp', address)
+  if (inherited !== undefined) return { fd: inherited }
   const { host, port } = hostAndPort(address)
   // V6ONLY, so that 0.0.0.0 and [::] can stand side by side, as in acmems.
   return { host, port, ipv6Only: host.includes(':') }
-}
-
-/** Of `host:port` or `[v6%zone]:port`. */
-export function hostAndPort(address: string): { host: string; port: number } {
-  const separator = address.lastIndexOf(':')
-  return { host: address.slice(0, separator).replace(/^\[|\]$/g, ''), port: Number(address.slice(separator + 1)) }
-}
-
-function boundAddressOf(server: Server, address: string): string {
-  const bound = server.address()
-  if (bound === null || typeof bound === 'string') return address
-  return `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`
 }
 
 /** Requests that Node's parser refused: no header of theirs can be trusted, so the connection ends. */

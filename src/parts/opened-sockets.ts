@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { errorCode } from '../error-code.ts'
-import { describeListenFailure, hostAndPort } from '../http/listener.ts'
+import { describeListenFailure, hostAndPort } from '../http/listen-address.ts'
 import { socketDescriptors } from './descriptors.ts'
 
 /** Where a part is to listen, and what only root may open. */

@@ -1,6 +1,7 @@
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram'
 import { createServer, type Server } from 'node:net'
-import { describeListenFailure, hostAndPort } from '../http/listener.ts'
+import { takeInherited } from '../http/inherited-sockets.ts'
+import { boundAddressOf, describeListenFailure, hostAndPort } from '../http/listen-address.ts'
 import { createDnsConnections, type DnsConnectionLimits } from './dns-connections.ts'
 import type { AnswerPacket } from './dns-responder.ts'
 
@@ -85,7 +86,8 @@ async function bindBoth(address: string): Promise<{ server: Server; udp: UdpSock
 function listenTcp(server: Server, address: string, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(describeListenFailure(address, error)))
-    server.listen({ host, port, ipv6Only: host.includes(':') }, resolve)
+    const inherited = takeInherited('tcp', address)
+    server.listen(inherited === undefined ? { host, port, ipv6Only: host.includes(':') } : { fd: inherited }, resolve)
   })
 }
 
@@ -98,15 +100,10 @@ function bindUdp(address: string, host: string, port: number): Promise<UdpSocket
       reject(describeListenFailure(address, error))
     }
     udp.once('error', fail)
-    udp.bind({ address: host, port, exclusive: true }, () => {
+    const inherited = takeInherited('udp', address)
+    udp.bind(inherited === undefined ? { address: host, port, exclusive: true } : { fd: inherited }, () => {
       udp.off('error', fail)
       resolve(udp)
     })
   })
-}
-
-function boundAddressOf(server: Server, address: string): string {
-  const bound = server.address()
-  if (bound === null || typeof bound === 'string') return address
-  return `${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`
 }

@@ -1,0 +1,113 @@
+import { readFileSync, readlinkSync } from 'node:fs'
+import { endianness } from 'node:os'
+import { hostAndPort } from './listen-address.ts'
+
+export type Transport = 'tcp' | 'udp'
+
+/** Sockets that were opened before us (systemd, our launcher) and that nobody has listened on yet, by where they are bound. */
+const adopted = new Map<string, number>()
+
+/**
+ * Remembers inherited sockets by what they are bound to; whoever is to listen there later uses them.
+ * @returns what each is bound to, as `tcp 0.0.0.0:80`
+ * @throws Error naming a descriptor that is no listening TCP socket and no bound UDP socket
+ */
+export function adoptSockets(descriptors: readonly number[]): string[] {
+  if (descriptors.length === 0) return []
+  const bound = readBound()
+  return descriptors.map((descriptor) => {
+    const inode = inodeOf(descriptor)
+    const place = inode === undefined ? undefined : bound.get(inode)
+    if (place === undefined)
+      throw new Error(`descriptor ${descriptor} is no TCP socket that listens, and no UDP socket that is bound`)
+    adopted.set(place, descriptor)
+    return place
+  })
+}
+
+/**
+ * The inherited socket for an address, once: closed, it is gone, and the next one there is bound anew.
+ * @param address `192.0.2.1:80` or `[2001:db8::1]:80`
+ */
+export function takeInherited(transport: Transport, address: string): number | undefined {
+  const place = `${transport} ${canonicalAddress(address)}`
+  const descriptor = adopted.get(place)
+  adopted.delete(place)
+  return descriptor
+}
+
+/** `3-5,8` @throws Error when it is none */
+export function parseDescriptors(text: string): number[] {
+  return text.split(',').flatMap((part) => {
+    const [, first, last = first] = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(part) ?? []
+    const [from, to] = [Number(first), Number(last)]
+    if (first === undefined || from < 3 || to < from || to - from > 100)
+      throw new Error(`${JSON.stringify(text)} names no descriptors; write 3, 3-5 or 3,7`)
+    return Array.from({ length: to - from + 1 }, (_, i) => from + i)
+  })
+}
+
+/** What systemd hands over (sd_listen_fds(3)): it is for us only when it says so. */
+export function systemdDescriptors(environment: Readonly<Record<string, string | undefined>>): number[] {
+  const { LISTEN_PID, LISTEN_FDS } = environment
+  if (LISTEN_PID !== String(process.pid) || !/^[1-9]\d{0,2}$/.test(LISTEN_FDS ?? '')) return []
+  return Array.from({ length: Number(LISTEN_FDS) }, (_, i) => 3 + i)
+}
+
+function inodeOf(descriptor: number): string | undefined {
+  try {
+    return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${descriptor}`))?.[1]
+  } catch {
+    return undefined
+  }
+}
+
+const tcpListening = '0A'
+
+/** By inode: what the sockets of this network namespace are bound to. */
+function readBound(): Map<string, string> {
+  const bound = new Map<string, string>()
+  for (const [table, transport] of [
+    ['tcp', 'tcp'],
+    ['tcp6', 'tcp'],
+    ['udp', 'udp'],
+    ['udp6', 'udp'],
+  ] as const) {
+    for (const line of readTable(table)) {
+      const [, local = '', , state, , , , , , inode = ''] = line.trim().split(/\s+/)
+      if (transport === 'tcp' && state !== tcpListening) continue
+      bound.set(inode, `${transport} ${addressOfHex(local)}`)
+    }
+  }
+  return bound
+}
+
+function readTable(name: string): string[] {
+  try {
+    return readFileSync(`/proc/self/net/${name}`, 'latin1').trim().split('\n').slice(1)
+  } catch {
+    // A machine without IPv6.
+    return []
+  }
+}
+
+/** `0100007F:1F90`: words of 32 bits as this machine has them, then the port. */
+function addressOfHex(hex: string): string {
+  const [words = '', port = ''] = hex.split(':')
+  const octets = (words.match(/.{8}/g) ?? []).flatMap((word) => {
+    const four = [...Buffer.from(word, 'hex')]
+    return endianness() === 'LE' ? four.reverse() : four
+  })
+  const host =
+    octets.length === 4
+      ? octets.join('.')
+      : `[${Array.from({ length: 8 }, (_, i) => (((octets[2 * i] ?? 0) << 8) | (octets[2 * i + 1] ?? 0)).toString(16)).join(':')}]`
+  return canonicalAddress(`${host}:${Number.parseInt(port, 16)}`)
+}
+
+/** One spelling for an address; a zone is not in the tables. */
+function canonicalAddress(address: string): string {
+  const { host, port } = hostAndPort(address)
+  if (!host.includes(':')) return `${host}:${port}`
+  return `${new URL(`http://[${host.replace(/%.*$/, '')}]`).hostname}:${port}`
+}
