@@ -4,6 +4,22 @@ import type { ChallengeSolver, ResponderZone } from './plugin-api.ts'
 /** Where validators are answered, by the challenge that is answered there. */
 export type ResponderAddresses = Readonly<Partial<Record<ChallengeType, readonly string[]>>>
 
+/** What a responder is to do. */
+export type ResponderSetup = {
+  readonly addresses: ResponderAddresses
+  /** What DNS has authority for. */
+  readonly zones: readonly ResponderZone[]
+}
+
+/** What answers the CA's questions about names. */
+export interface Responders {
+  /** Where it listens, with the ports really taken. */
+  readonly addresses: ResponderAddresses
+  /** @throws Error when an address cannot be had; everything is then as before */
+  change(setup: ResponderSetup): Promise<void>
+  close(): Promise<void>
+}
+
 /** Which addresses the solvers want, each once. */
 export function responderAddressesOf(solvers: Iterable<ChallengeSolver>): ResponderAddresses {
   const wanted: Partial<Record<ChallengeType, string[]>> = {}

@@ -1,54 +1,40 @@
 import type { ChallengeType } from './acme/challenge.ts'
 import { type Listener, openListener } from './http/listener.ts'
-import type { Installation } from './installation.ts'
 import { createListenerSet, type ListenerSet } from './listener-set.ts'
-import type { ResponderZone } from './plugin-api.ts'
+import type { PluginContext, ResponderZone } from './plugin-api.ts'
 import { createChallengeCertificates } from './responder/challenge-certificates.ts'
 import { openDnsListener } from './responder/dns-listener.ts'
 import { createDnsResponder } from './responder/dns-responder.ts'
+import type { LiveAnswers } from './responder/live-answers.ts'
 import { createResponder } from './responder/responder.ts'
+import { createSeldomLog } from './responder/seldom-log.ts'
 import { openTlsAlpnListener, type TlsAlpnParts } from './responder/tls-alpn-responder.ts'
-import { createTokenRelay, type RelayToken } from './responder/token-relay.ts'
-import type { ResponderAddresses } from './responder-addresses.ts'
+import type { ResponderSetup, Responders } from './responder-addresses.ts'
 
-/** What answers the CA's questions about names. */
-export interface Responders {
-  /** Where it listens, with the ports really taken. */
-  readonly addresses: ResponderAddresses
-  /** @throws Error when an address cannot be had; everything is then as before */
-  change(addresses: ResponderAddresses): Promise<void>
-  /** Which other responders to ask for tokens that nobody here left. */
-  relayTo(relays: readonly string[]): void
-  close(): Promise<void>
+/** Responders in this process. */
+export interface OwnResponders extends Responders {
+  /** Does what can be done. @returns why an address could not be had; the others are open */
+  changeWhatCan(setup: ResponderSetup): Promise<unknown[]>
 }
 
 const limits = { maxConnections: 500, requestTimeoutMs: 5000 }
 
-/** @param zones what DNS has authority for, asked for each question */
-export function createResponders({ state, context }: Installation, zones: () => readonly ResponderZone[]): Responders {
+/** Answers by HTTP, TLS and DNS, wherever the answers come from. */
+export function createResponders(
+  answers: LiveAnswers,
+  context: Pick<PluginContext, 'clock' | 'log' | 'randomBytes'>,
+): OwnResponders {
   const { clock, log } = context
-  const onError = (error: unknown) => log.error('answers cannot be looked up', { error })
-  let relay: RelayToken | undefined
-  const http01 = createResponder(
-    (question) => state.answers.find(question, clock.nowMs()),
-    onError,
-    async (question) => relay?.(question),
-  )
+  let zones: readonly ResponderZone[] = []
+  const onError = createSeldomLog('answers cannot be looked up', log, clock)
+  const http01 = createResponder(answers.find, onError)
   const tlsAlpn01: TlsAlpnParts = {
-    findShown: state.answers.shown,
+    findShown: answers.shown,
     certificates: createChallengeCertificates(context),
     onError,
   }
   const monotonicMs = () => clock.monotonicMs()
-  const dns01 = createDnsResponder({
-    zones,
-    records: {
-      find: (owner, otherOwner) => state.answers.findTexts(owner, otherOwner, clock.nowMs()),
-      hasBelow: (name, otherName) => state.answers.hasTextBelow(name, otherName, clock.nowMs()),
-    },
-    monotonicMs,
-    onError,
-  })
+  const dns01 = createDnsResponder({ zones: () => zones, records: answers.texts, monotonicMs, onError })
   const open: Readonly<Partial<Record<ChallengeType, (address: string) => Promise<Listener>>>> = {
     'http-01': (address) => openListener(address, http01, limits),
     'tls-alpn-01': (address) => openTlsAlpnListener(address, tlsAlpn01, limits),
@@ -59,18 +45,31 @@ export function createResponders({ state, context }: Installation, zones: () => 
     set: createListenerSet(openAt, log),
   }))
 
-  async function change(addresses: ResponderAddresses): Promise<void> {
+  async function change(setup: ResponderSetup): Promise<void> {
     const changed: { readonly set: ListenerSet; readonly before: string[] }[] = []
     try {
       for (const { type, set } of sets) {
         const before = [...set.addresses]
-        await set.change(addresses[type] ?? [])
+        await set.change(setup.addresses[type] ?? [])
         changed.push({ set, before })
       }
     } catch (error) {
       for (const { set, before } of changed) await set.change(before)
       throw error
     }
+    zones = setup.zones
+  }
+
+  async function changeWhatCan(setup: ResponderSetup): Promise<unknown[]> {
+    const failures: unknown[] = []
+    zones = setup.zones
+    for (const { type, set } of sets) {
+      const wanted = setup.addresses[type] ?? []
+      for (const address of wanted)
+        await set.change([...set.addresses, address]).catch((error: unknown) => failures.push(error))
+      await set.change(wanted.filter((address) => set.addresses.includes(address)))
+    }
+    return failures
   }
 
   return {
@@ -80,9 +79,7 @@ export function createResponders({ state, context }: Installation, zones: () => 
       )
     },
     change,
-    relayTo(relays) {
-      relay = relays.length === 0 ? undefined : createTokenRelay(relays, context)
-    },
+    changeWhatCan,
     async close() {
       for (const { set } of sets) await set.close(0)
     },

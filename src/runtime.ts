@@ -16,7 +16,6 @@ import type {
   PluginKind,
   PluginKinds,
   PluginSetup,
-  ResponderZone,
   SigningKey,
 } from './plugin-api.ts'
 import { addressRanges } from './plugins/address-range.ts'
@@ -27,7 +26,7 @@ import { authorize, wantsSignature } from './policy/authorize.ts'
 import type { Block } from './policy/block.ts'
 import { coversName } from './policy/name-pattern.ts'
 import {
-  type ResponderAddresses,
+  type ResponderSetup,
   responderAddressesOf,
   responderRelaysOf,
   responderZonesOf,
@@ -50,9 +49,8 @@ export interface Runtime extends AsyncDisposable {
   readonly storages: ReadonlyMap<string, CertificateStorage>
   readonly dnsApiListeners: readonly string[]
   readonly dnsApiRules: DnsApiRules
-  readonly responderAddresses: ResponderAddresses
+  readonly responderSetup: ResponderSetup
   readonly responderRelays: readonly string[]
-  readonly responderZones: readonly ResponderZone[]
   /** What today's configuration makes of a request that was made before. @throws ProblemError when it may not be */
   requestOf(stored: StoredRequest): IssueRequest
   /** Tells every notifier; a failure is logged. */
@@ -144,9 +142,8 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
           .map(({ name }) => name),
       ),
     },
-    responderAddresses: responderAddressesOf(solvers.values()),
+    responderSetup: { addresses: responderAddressesOf(solvers.values()), zones: responderZones },
     responderRelays: responderRelaysOf(solvers.values()),
-    responderZones,
     dnsApiListeners: config.dnsApi.listener,
     dnsApiRules: { trustedProxies, blocks, zones: responderZones.flatMap(({ name }) => name ?? []) },
     requestOf: (stored) => requestOf(stored, blocks, means),

@@ -127,7 +127,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   log: ['plugin-api'],
   'order-holder': ['state'],
   'responder-addresses': ['acme', 'plugin-api'],
-  responders: ['acme', 'plugin-api', 'http', 'installation', 'listener-set', 'responder', 'responder-addresses'],
+  responders: ['acme', 'plugin-api', 'http', 'listener-set', 'responder', 'responder-addresses'],
+  'stored-answers': ['installation', 'responder'],
+  answers: ['acme', 'channel', 'plugin-api', 'responder', 'responder-addresses', 'responders'],
   'audit-log': ['plugin-api', 'state/audit-events'],
   housekeeping: ['plugin-api', 'state'],
   scrubber: ['plugin-api', 'state/scrubbing'],
@@ -164,6 +166,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'certificate-work': ['installation', 'issuance', 'managed', 'plugin-api', 'runtime'],
   'registered-boxes': ['acme', 'config', 'plugin-api', 'runtime', 'state/box-registrations'],
   daemon: [
+    'answers',
+    'stored-answers',
     'registered-boxes',
     'certificate-work',
     'deployment-work',
@@ -192,6 +196,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ],
   cli: [
     'parts',
+    'answers',
+    'channel',
+    'stored-answers',
     'error-code',
     'mgmt-listeners',
     'folder-lock',
@@ -295,7 +302,7 @@ const homes: readonly { readonly what: RegExp; readonly home: RegExp; readonly n
   },
   {
     what: /\bMath\.random\(|\brandomBytes\((?!length: number\))|\brandomUUID\(/,
-    home: /^installation\.ts$/,
+    home: /^(installation|cli\/responder)\.ts$/,
     name: 'randomness',
   },
   { what: /(?<![.\w])fetch\(|from 'undici'/, home: /^http\/http-client\.ts$/, name: 'the network' },

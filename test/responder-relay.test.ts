@@ -8,7 +8,7 @@ import { systemClock } from '../src/clock.ts'
 import { createHttpClient } from '../src/http/http-client.ts'
 import { openListener } from '../src/http/listener.ts'
 import { createResponder } from '../src/responder/responder.ts'
-import { createTokenRelay } from '../src/responder/token-relay.ts'
+import { createTokenRelay, findAlsoBy } from '../src/responder/token-relay.ts'
 import { accountAt, startAcmems } from './acmems.ts'
 import { makeCsr, postCsr } from './host.ts'
 import { startPebble } from './peers/pebble.ts'
@@ -41,10 +41,13 @@ async function startRelaying(relays: readonly string[]) {
     ...{ http, clock: systemClock, log: silent, signal: new AbortController().signal },
     randomBytes: (length: number) => new Uint8Array(length),
   }
+  const relay = createTokenRelay(relays, context)
   const responder = createResponder(
-    async () => undefined,
+    findAlsoBy(
+      () => relay,
+      async () => undefined,
+    ),
     (error) => assert.fail(String(error)),
-    createTokenRelay(relays, context),
   )
   const listener = await openListener('127.0.0.1:0', responder, { maxConnections: 100, requestTimeoutMs: 5000 })
   return {

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { after, before, describe, test } from 'node:test'
 import { type Listener, openListener } from '../src/http/listener.ts'
-import { createResponder, type FindAnswer } from '../src/responder/responder.ts'
+import type { FindAnswer } from '../src/responder/live-answers.ts'
+import { createResponder } from '../src/responder/responder.ts'
 
 const token = 'evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA'
 const keyAuthorization = `${token}.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI`

@@ -4,6 +4,12 @@ import { dirname, resolve } from 'node:path'
 /** Who we are; root owns everything anyhow. */
 export type Who = { readonly uid: number; readonly gids: readonly number[] }
 
+/** The rights that this process has. */
+export function ownRights(): Who {
+  const gids = [process.getegid?.() ?? 0, ...(process.getgroups?.() ?? [])]
+  return { uid: process.geteuid?.() ?? 0, gids }
+}
+
 /**
  * May nobody else put another file in the place of this one? Its folder and all above it must be root's or ours, and
  * not writable by others; above it, a folder like /tmp will do, where only owners remove (the sticky bit).

@@ -15,11 +15,12 @@ export async function renewHere(desk: Desk, entries: readonly StoredEntry[], tel
   desk.stopOnSignal()
   const { createIssuanceOver } = await import('../certificate-work.ts')
   const { createResponders } = await import('../responders.ts')
+  const { createStoredAnswers } = await import('../stored-answers.ts')
   const runtime = await desk.openRuntime()
   await releaseDeadHolders(state.orders, holder, isAlive)
   const issuance = createIssuanceOver(desk)
-  const responders = createResponders(desk, () => runtime.responderZones)
-  await responders.change(runtime.responderAddresses)
+  const responders = createResponders(createStoredAnswers(desk), desk.context)
+  await responders.change(runtime.responderSetup)
   try {
     const waiting = [...entries]
     const done: Renewal[] = []

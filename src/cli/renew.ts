@@ -170,8 +170,9 @@ async function openResponders(desk: Desk, runtime: Awaited<ReturnType<Desk['open
   if ((await runningServers(desk.state, desk.clock.nowMs())).some(isHere))
     return { [Symbol.asyncDispose]: async () => undefined }
   const { createResponders } = await import('../responders.ts')
-  const responders = createResponders(desk, () => runtime.responderZones)
-  await responders.change(runtime.responderAddresses)
+  const { createStoredAnswers } = await import('../stored-answers.ts')
+  const responders = createResponders(createStoredAnswers(desk), desk.context)
+  await responders.change(runtime.responderSetup)
   return { [Symbol.asyncDispose]: () => responders.close() }
 }
 

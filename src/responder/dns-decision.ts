@@ -8,14 +8,7 @@ import {
   responseCode,
 } from '../dns/server-message.ts'
 import type { ResponderZone } from '../plugin-api.ts'
-
-/** What the responder can ask for: nothing but what it may tell. */
-export interface TextRecords {
-  /** The TXT values of either owner name. */
-  find(owner: string, otherOwner: string): Promise<readonly string[]>
-  /** Is there a TXT record at a name below one of these? */
-  hasBelow(name: string, otherName: string): Promise<boolean>
-}
+import type { TextRecords } from './live-answers.ts'
 
 const internet = 1
 /** Nothing is to be remembered: a first value for a name, or a second one, comes just before a validator asks. */

@@ -7,7 +7,8 @@ import {
   udpLimit,
 } from '../dns/server-message.ts'
 import type { ResponderZone } from '../plugin-api.ts'
-import { decideAnswer, type TextRecords } from './dns-decision.ts'
+import { decideAnswer } from './dns-decision.ts'
+import type { TextRecords } from './live-answers.ts'
 import { createResponseRates, type ResponseRateLimits, type ResponseRates, usualRateLimits } from './response-rates.ts'
 
 export type Transport = 'udp' | 'tcp'

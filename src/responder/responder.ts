@@ -1,29 +1,15 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import { isIPv6 } from 'node:net'
-import type { AnswerRecord } from '../acme/answer-record.ts'
 import { tokenPattern } from '../acme/challenge.ts'
-import { challengePath, type RelayToken, relayedHeader } from './token-relay.ts'
-
-/** The one thing the responder can ask for. */
-export type FindAnswer = (question: Pick<AnswerRecord, 'type' | 'token' | 'host'>) => Promise<string | undefined>
+import type { FindAnswer } from './live-answers.ts'
+import { challengePath, relayedHeader } from './token-relay.ts'
 
 /**
  * Answers http-01 validation requests (RFC 8555 §8.3). Whatever is not an answer that a solver left for exactly this
  * host is 404: a web server in front can then ask the next acmems.
  * @param onError told when the answers could not be looked up
- * @param relay asked for what is not here, unless the question was itself relayed
  */
-export function createResponder(
-  findAnswer: FindAnswer,
-  onError: (error: unknown) => void,
-  relay?: RelayToken,
-): RequestListener {
-  async function answerFor(token: string, host: string, isRelayed: boolean): Promise<string | undefined> {
-    const own = await findAnswer({ type: 'http-01', token, host })
-    // One that was relayed is never relayed again: two that name each other would ask for ever.
-    return own ?? (isRelayed ? undefined : await relay?.({ token, host }))
-  }
-
+export function createResponder(findAnswer: FindAnswer, onError: (error: unknown) => void): RequestListener {
   return (request, response) => {
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       send(request, response, 405, 'only GET and HEAD are answered here\n', { allow: 'GET, HEAD' })
@@ -36,7 +22,7 @@ export function createResponder(
       send(request, response, 404, 'not found\n')
       return
     }
-    answerFor(token, host, request.headers[relayedHeader] !== undefined).then(
+    findAnswer({ type: 'http-01', token, host }, request.headers[relayedHeader] !== undefined).then(
       (answer) =>
         answer === undefined ? send(request, response, 404, 'not found\n') : send(request, response, 200, answer),
       (error: unknown) => {

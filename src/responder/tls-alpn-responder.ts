@@ -1,14 +1,11 @@
 import { createServer, type Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
-import type { AnswerRecord } from '../acme/answer-record.ts'
 import { addressOfReverseName } from '../acme/reverse-name.ts'
 import { type Listener, type ListenerLimits, listenAt } from '../http/listener.ts'
 import { acmeTlsProtocol } from '../x509/acme-identifier.ts'
 import type { ChallengeCertificates } from './challenge-certificates.ts'
 import { type ClientHello, readClientHello } from './client-hello.ts'
-
-/** What is shown for a host now. */
-export type FindShown = (question: Pick<AnswerRecord, 'type' | 'host'>) => Promise<string | undefined>
+import type { FindShown } from './live-answers.ts'
 
 export type TlsAlpnParts = {
   readonly findShown: FindShown

@@ -1,5 +1,6 @@
 import { isIPv6 } from 'node:net'
 import type { PluginContext } from '../plugin-api.ts'
+import type { FindAnswer } from './live-answers.ts'
 
 /** Asks other responders for a token; undefined when none of them knows it. */
 export type RelayToken = (question: { readonly token: string; readonly host: string }) => Promise<string | undefined>
@@ -15,6 +16,15 @@ const maxBytes = 1024
 const maxAtOnce = 20
 /** RFC 8555 §8.1: a token has 128 bits of randomness at least. */
 const shortestToken = 22
+
+/**
+ * Asks the others for what is not here. What was relayed is never relayed again: two that name each other would ask for
+ * ever.
+ */
+export function findAlsoBy(relay: () => RelayToken | undefined, find: FindAnswer): FindAnswer {
+  return async (question, isRelayed) =>
+    (await find(question, isRelayed)) ?? (isRelayed ? undefined : await relay()?.(question))
+}
 
 /** @param relays `http://host:port`, asked in this order */
 export function createTokenRelay(relays: readonly string[], context: PluginContext): RelayToken {

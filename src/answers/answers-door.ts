@@ -1,0 +1,117 @@
+import type { JsonObject } from '../acme/json-object.ts'
+import { requireString } from '../acme/json-object.ts'
+import { type Answering, answerQuestions } from '../channel/answerer.ts'
+import { ownRights } from '../channel/permissions.ts'
+import { listenOnSocket } from '../channel/unix-socket.ts'
+import type { PluginContext } from '../plugin-api.ts'
+import type { LiveAnswers } from '../responder/live-answers.ts'
+import { createSeldomLog } from '../responder/seldom-log.ts'
+import type { ResponderAddresses, ResponderSetup, Responders } from '../responder-addresses.ts'
+import { askNarrowly } from './narrow-answers.ts'
+import { formatSetup, maxQuestionBytes, parseAddresses } from './setup-message.ts'
+
+/** One is the usual; a second one may come before the first has gone. */
+const maxConnections = 4
+const maxPending = 256
+/** What a responder says is told in the log, up to so much: it may be in a stranger's hands. */
+const maxReportsPerMinute = 30
+const maxReportLength = 500
+const firstWaitMs = 10_000
+
+type Connected = { readonly answering: Answering; addresses: ResponderAddresses }
+
+/**
+ * The server's side of a responder in a process of its own: a socket at which questions about single answers are
+ * answered, and from which it is told where to listen.
+ * @throws Error when the socket cannot be had
+ */
+export async function openAnswersDoor(
+  path: string,
+  answers: LiveAnswers,
+  { clock, log, signal }: Pick<PluginContext, 'clock' | 'log' | 'signal'>,
+): Promise<Responders> {
+  const connected = new Set<Connected>()
+  let setup: ResponderSetup | undefined
+  const isTold = createBudget(() => clock.monotonicMs())
+  const onError = createSeldomLog('answers cannot be looked up', log, clock)
+
+  function accept(socket: Parameters<typeof answerQuestions>[0]): void {
+    // The oldest goes: a newcomer may be the one that was started again.
+    if (connected.size >= maxConnections) [...connected][0]?.answering.close()
+    let why = 'it closed the connection'
+    const onBroken = (reason: string) => {
+      why = reason
+    }
+    const answer = (ask: string, content: JsonObject) => answerOne(one, ask, content)
+    const answering = answerQuestions(socket, { answer, maxLineBytes: maxQuestionBytes, maxPending, onBroken })
+    const one: Connected = { answering, addresses: {} }
+    connected.add(one)
+    if (isTold()) log.info('a responder has come', { socket: path })
+    if (setup !== undefined) answering.tell('setup', formatSetup(setup))
+    void answering.closed.then(() => {
+      connected.delete(one)
+      if (!signal.aborted && isTold()) log.warn('a responder has gone', { socket: path, why, left: connected.size })
+    })
+  }
+
+  async function answerOne(one: Connected, ask: string, content: JsonObject): Promise<JsonObject> {
+    if (ask === 'listening') {
+      one.addresses = parseAddresses(content.addresses)
+      if (isTold()) log.info('the responder answers', { addresses: one.addresses })
+      return {}
+    }
+    if (ask === 'trouble') {
+      if (isTold()) log.error('the responder cannot', { why: requireString(content, 'why').slice(0, maxReportLength) })
+      return {}
+    }
+    const asked = askNarrowly(answers, ask, content)
+    if (asked === undefined) throw new Error('there is no such question')
+    return asked.catch((error: unknown) => {
+      onError(error)
+      throw new Error('the answers cannot be looked up now')
+    })
+  }
+
+  /** Nobody answers validators as long as none is there. */
+  async function warnWhenAlone(): Promise<void> {
+    await clock.sleep(firstWaitMs, signal)
+    const isWanted = Object.values(setup?.addresses ?? {}).some(({ length }) => length > 0)
+    if (connected.size === 0 && isWanted)
+      log.warn('no responder has come: nobody answers validations; start "acmems responder"', { socket: path })
+  }
+
+  const door = await listenOnSocket({ place: path, mode: 0o660, gid: undefined }, ownRights(), accept)
+  warnWhenAlone().catch(() => undefined)
+  return {
+    get addresses() {
+      return mergeAddresses([...connected].map(({ addresses }) => addresses))
+    },
+    async change(next) {
+      setup = next
+      for (const { answering } of connected) answering.tell('setup', formatSetup(next))
+    },
+    async close() {
+      const closed = door[Symbol.asyncDispose]()
+      for (const { answering } of connected) answering.close()
+      await closed
+    },
+  }
+}
+
+function createBudget(monotonicMs: () => number): () => boolean {
+  let [minute, said] = [0, 0]
+  return () => {
+    const now = Math.floor(monotonicMs() / 60_000)
+    if (now !== minute) [minute, said] = [now, 0]
+    said += 1
+    return said <= maxReportsPerMinute
+  }
+}
+
+function mergeAddresses(all: readonly ResponderAddresses[]): ResponderAddresses {
+  const merged: Partial<Record<keyof ResponderAddresses, readonly string[]>> = {}
+  for (const one of all)
+    for (const [type, addresses] of Object.entries(one) as [keyof ResponderAddresses, readonly string[]][])
+      merged[type] = [...new Set([...(merged[type] ?? []), ...addresses])]
+  return merged
+}
