@@ -1,5 +1,6 @@
 import type { RequestListener } from 'node:http'
 import { join } from 'node:path'
+import { openAnswersDoor } from './answers/answers-door.ts'
 import { auditEventOf, createAuditLog } from './audit-log.ts'
 import { createCertificateWork, createIssuanceOver, repeat } from './certificate-work.ts'
 import { certificateBlockName } from './config/certificate-block.ts'
@@ -34,6 +35,7 @@ import { createLegacyUses } from './sign/legacy-uses.ts'
 import { createRenewalInfoDoor, renewalInfoPath } from './sign/renewal-info-door.ts'
 import { createSignDoor } from './sign/sign-door.ts'
 import { createSignatureMemory } from './signature-memory.ts'
+import { createStoredAnswers } from './stored-answers.ts'
 
 /** The running server. Disposing of it stops it: what is in flight finishes, within a bound. */
 export interface Daemon extends AsyncDisposable {
@@ -156,7 +158,11 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     makeId: installation.makeId,
   })
   const dnsApi = createListenerSet((address) => openListener(address, dnsApiDoor, dnsApiLimits), parts.log)
-  const responders = createResponders(installation, () => runtime.responderZones)
+  const answers = createStoredAnswers(installation)
+  const responders =
+    config.process.responder === undefined
+      ? createResponders(answers, context)
+      : await openAnswersDoor(config.process.responder, answers, context)
   // Undone in reverse: the doors close, then what still runs is told to stop, then the parts go.
   stack.defer(async () => {
     for (const one of [runtime, ...former]) await one[Symbol.asyncDispose]()
@@ -169,8 +175,8 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   stack.defer(() => responders.close())
   stack.defer(() => dnsApi.close(stopGraceMs))
   stack.defer(() => mgmt.close(stopGraceMs))
-  responders.relayTo(runtime.responderRelays)
-  await responders.change(runtime.responderAddresses)
+  answers.relayTo(runtime.responderRelays)
+  await responders.change(runtime.responderSetup)
   await dnsApi.change(runtime.dnsApiListeners)
   await placeFirst(config)
   await mgmt.change(config)
@@ -205,17 +211,17 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     let freshlyManaged: Managed[]
     try {
       freshlyManaged = await manage(fresh)
-      await responders.change(fresh.responderAddresses)
+      await responders.change(fresh.responderSetup)
       await dnsApi.change(fresh.dnsApiListeners)
       await placeFirst(next)
       await mgmt.change(next)
     } catch (error) {
-      await responders.change(runtime.responderAddresses)
+      await responders.change(runtime.responderSetup)
       await dnsApi.change(runtime.dnsApiListeners)
       await fresh[Symbol.asyncDispose]()
       throw error
     }
-    responders.relayTo(fresh.responderRelays)
+    answers.relayTo(fresh.responderRelays)
     former.push(runtime)
     runtime = fresh
     managed = freshlyManaged
@@ -226,6 +232,8 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     // What is in flight holds on to its old parts; with nothing in flight they can go.
     if (issuance.inFlight === 0) for (const old of former.splice(0)) await old[Symbol.asyncDispose]()
     if (next.stateUrl !== config.stateUrl) parts.log.warn('[state] url takes effect at the next restart')
+    if (next.process.responder !== config.process.responder)
+      parts.log.warn('[process] responder takes effect at the next restart')
     if (next.logging.destination !== config.logging.destination)
       parts.log.warn('[logging] destination takes effect at the next restart')
     await prepareIssuers(fresh, state.outages, context)
