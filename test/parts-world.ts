@@ -67,7 +67,7 @@ export async function startParts(config: (run: string) => string, options: Parts
   const folder = cleanup.use(makeTempFolder('parts')).path
   const run = join(folder, 'run')
   const mgmtPort = await freePort()
-  const { which = ['server', 'accountd'] } = options
+  const { which = ['server', 'responder', 'accountd'] } = options
   const configFile = join(folder, 'acmems.ini')
   makeOwned(join(folder, 'state'), users.server)
   if (which.includes('accountd')) {

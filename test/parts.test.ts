@@ -27,7 +27,8 @@ const skip = whyNoParts()
 let pebble: Pebble
 
 before(async () => {
-  if (skip === undefined) pebble = await startPebble()
+  // A port that only root may open.
+  if (skip === undefined) pebble = await startPebble({ httpPort: 1000 + (process.pid % 23) })
 })
 
 function configuration(run: string): string {
@@ -59,6 +60,7 @@ test('the whole way, and what the kernel says of every part', { skip }, async (t
   assert.equal(await sign(parts, 'first.test'), 200)
   for (const [name, user] of [
     ['server', users.server],
+    ['responder', users.responder],
     ['accountd', users.accountd],
   ] as const) {
     const pid = parts.pidOf(name)
@@ -101,6 +103,12 @@ test('the user of the server can neither read the account key nor look into acco
     assert.match(look.stderr, /Permission denied/, path)
   }
   assert.match(runAs(users.server, 'sh', ['-c', `kill -9 ${accountd}`]).stderr, /not permitted/)
+  // What answers strangers reaches neither the key, nor the state, nor any door of the server.
+  for (const path of ['key/account.pem', 'state/state.db', 'acmems.ini', 'run/accountd/S.lacme'])
+    assert.match(runAs(users.responder, 'head', ['-c1', join(parts.folder, path)]).stderr, /Permission denied/, path)
+  const knock = `require('net').connect({ path: process.argv[1] }).on('error', ({ code }) => process.stdout.write(code))`
+  for (const path of ['state/mgmt.sock', 'run/accountd/S.lacme'])
+    assert.equal(runAs(users.responder, process.execPath, ['-e', knock, join(parts.folder, path)]).stdout, 'EACCES')
   // Nor can accountd read what is the server's, nor anybody else come to its socket.
   assert.match(runAs(users.accountd, 'ls', [`${parts.folder}/state`]).stderr, /Permission denied/)
   assert.match(runAs(users.responder, 'ls', [`${parts.runFolder}/accountd`]).stderr, /Permission denied/)
@@ -117,6 +125,10 @@ test('what is killed is started again, and goes on', { skip }, async (t) => {
   )
   await until('its socket', () => parts.log().split('Key Manager at').length === 3)
   assert.equal(await sign(parts, 'two.test'), 200)
+  const responder = parts.pidOf('responder')
+  process.kill(responder, 'SIGKILL')
+  await until('another responder', () => parts.log().split('"msg":"the responder answers"').length === 3)
+  assert.equal(await sign(parts, 'between.test'), 200)
   const server = parts.pidOf('server')
   process.kill(server, 'SIGKILL')
   await until('another server', () => parts.logLines().filter(({ msg }) => msg === 'serving').length === 2)
@@ -126,6 +138,7 @@ test('what is killed is started again, and goes on', { skip }, async (t) => {
     ended.map(({ part, pid, end }) => [part, pid, end]),
     [
       ['accountd', accountd, 'SIGKILL'],
+      ['responder', responder, 'SIGKILL'],
       ['server', server, 'SIGKILL'],
     ],
   )
@@ -134,7 +147,7 @@ test('what is killed is started again, and goes on', { skip }, async (t) => {
 test('no part outlives the launcher', { skip }, async (t) => {
   const parts = await withParts(t)
   const pids = parts.processes().map(({ pid }) => pid)
-  assert.equal(pids.length, 2)
+  assert.equal(pids.length, 3)
   process.kill(parts.launcherPid, 'SIGKILL')
   await until('the end of all parts', () => pids.every((pid) => !existsSync(`/proc/${pid}`)))
 })

@@ -13,7 +13,6 @@ import type { Logger } from '../plugin-api.ts'
 import { createResponders } from '../responders.ts'
 import { createSystemdNotifier } from '../systemd-notify.ts'
 import { stopSignal } from './stop-signal.ts'
-import { UsageError } from './usage-error.ts'
 
 type Flags = { readonly socket: string; readonly sockets?: string; readonly debug: boolean }
 
@@ -41,7 +40,7 @@ async function runResponder({ socket, sockets, debug }: Flags): Promise<void> {
   const level = debug ? 'debug' : 'info'
   using log = createLog({ level, destination: 'stdout', format: 'auto' }, process.stdout.isTTY === true)
   const stopped = stopSignal()
-  const inherited = adoptSockets([...systemdDescriptors(environment), ...readDescriptors(sockets)])
+  const inherited = adoptSockets([...systemdDescriptors(environment), ...parseDescriptors(sockets)])
   if (inherited.length > 0) log.info('sockets that were open already', { sockets: inherited })
 
   const stopping = new AbortController()
@@ -74,15 +73,6 @@ async function runResponder({ socket, sockets, debug }: Flags): Promise<void> {
   await asker[Symbol.asyncDispose]()
   await staying
   log.info('stopped')
-}
-
-function readDescriptors(text: string | undefined): number[] {
-  if (text === undefined) return []
-  try {
-    return parseDescriptors(text)
-  } catch (error) {
-    throw new UsageError(`--sockets: ${error instanceof Error ? error.message : 'cannot be read'}`)
-  }
 }
 
 /** It is tried again and again; said is what has changed. */

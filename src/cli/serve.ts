@@ -1,16 +1,20 @@
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import type { Config } from '../config/config.ts'
 import { environment, platformSettings } from '../config/environment.ts'
 import { ConfigError, formatFinding } from '../config/finding.ts'
 import type { Daemon } from '../daemon.ts'
+import { adoptSockets, parseDescriptors, systemdDescriptors } from '../http/inherited-sockets.ts'
 import { createLog, type Log } from '../log.ts'
 import { createSystemdNotifier } from '../systemd-notify.ts'
 import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
 import { stopSignal } from './stop-signal.ts'
 
+type ServeFlags = ConfigFlags & { readonly sockets?: string }
+
 /** `acmems serve [CONFIG...]` */
 export function serveCommand(): Command {
   return withConfigFlags(new Command('serve'))
+    .addOption(new Option('--sockets <numbers>', 'descriptors of sockets that were opened before: 3-5').hideHelp())
     .summary('run the server')
     .description(
       'Run the server. Configuration files are read in their order; without one the defaults hold.\nSIGTERM and SIGINT stop it when what is in flight is done; SIGHUP reads the configuration again.',
@@ -20,13 +24,13 @@ export function serveCommand(): Command {
       'after',
       '\nExamples:\n  acmems serve /etc/acmems/acmems.ini\n  acmems serve --set mgmt.listener=127.0.0.1:8313\n  acmems serve --set account.type=local --set auth.lab.ip=127.0.0.1 --set "auth.lab.domain=*.lab.test"',
     )
-    .action((files: string[], flags: ConfigFlags) => serve(files, flags))
+    .action((files: string[], flags: ServeFlags) => serve(files, flags))
 }
 
 /** @param defaults assignments that hold where nothing else is written */
 export async function serve(
   files: readonly string[],
-  flags: ConfigFlags,
+  flags: ServeFlags,
   defaults: readonly string[] = [],
 ): Promise<void> {
   const read = () => readConfig(files, flags, defaults)
@@ -43,6 +47,11 @@ export async function serve(
   // Loaded here, so that the commands that need no server start without it.
   const { startDaemon } = await import('../daemon.ts')
   const systemd = createSystemdNotifier(environment, log)
+  const inherited = [
+    ...systemdDescriptors(environment).flatMap(adoptIfBound),
+    ...adoptSockets(parseDescriptors(flags.sockets)),
+  ]
+  if (inherited.length > 0) log.info('sockets that were open already', { sockets: inherited })
   const daemon = await startDaemon(config, { log, ...platformSettings() })
   process.on('SIGHUP', () => void reload(daemon, files, read, log).finally(() => systemd.ready()))
   log.info('serving', {
@@ -57,6 +66,15 @@ export async function serve(
   systemd.stopping()
   await daemon[Symbol.asyncDispose]()
   log.info('stopped')
+}
+
+/** What systemd opened may be a UNIX socket, too: that is for `listener = fd:3`. */
+function adoptIfBound(descriptor: number): string[] {
+  try {
+    return adoptSockets([descriptor])
+  } catch {
+    return []
+  }
 }
 
 /** `http01: [...]`, and the like for what else is answered. */

@@ -36,13 +36,14 @@ export function takeInherited(transport: Transport, address: string): number | u
   return descriptor
 }
 
-/** `3-5,8` @throws Error when it is none */
-export function parseDescriptors(text: string): number[] {
+/** `3-5,8`, as of a flag `--sockets`; nothing where there is none. @throws Error when it is none */
+export function parseDescriptors(text = ''): number[] {
+  if (text === '') return []
   return text.split(',').flatMap((part) => {
     const [, first, last = first] = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(part) ?? []
     const [from, to] = [Number(first), Number(last)]
     if (first === undefined || from < 3 || to < from || to - from > 100)
-      throw new Error(`${JSON.stringify(text)} names no descriptors; write 3, 3-5 or 3,7`)
+      throw new Error(`--sockets: ${JSON.stringify(text)} names no descriptors; write 3, 3-5 or 3,7`)
     return Array.from({ length: to - from + 1 }, (_, i) => from + i)
   })
 }

@@ -87,20 +87,10 @@ export function planParts(given: PlanParts): Plan {
     })
   }
   const answered = validationSockets(given)
-  if (users.responder !== undefined) {
-    const socketPath = folderFor('answers', users.server, users.responder)
-    assignments.push(`process.responder=${socketPath}`)
-    parts.push({
-      ...common,
-      ...confined('responder', users.responder),
-      script: programs.acmems,
-      args: ['responder', '--socket', socketPath],
-      env: environmentOf(given, users.responder, []),
-      sockets: answered,
-      reloads: false,
-    })
-  }
-  const ownDoors = [...config.mgmt.listener, ...config.dnsApi.listener].map(
+  const { responder } = users
+  const answers = responder === undefined ? undefined : folderFor('answers', users.server, responder)
+  if (answers !== undefined) assignments.push(`process.responder=${answers}`)
+  const doors = [...config.mgmt.listener, ...config.dnsApi.listener].map(
     (address): SocketWish => ({ protocol: 'tcp', address }),
   )
   parts.push({
@@ -115,8 +105,19 @@ export function planParts(given: PlanParts): Plan {
       ]),
       STATE_DIRECTORY: given.stateFolder,
     },
-    sockets: [...onlyPrivileged(ownDoors, given), ...(users.responder === undefined ? answered : [])],
+    sockets: [...onlyPrivileged(doors, given), ...(responder === undefined ? answered : [])],
+    ...(answers === undefined ? {} : { socketPath: answers }),
   })
+  if (responder !== undefined && answers !== undefined)
+    parts.push({
+      ...common,
+      ...confined('responder', responder),
+      script: programs.acmems,
+      args: ['responder', '--socket', answers],
+      env: environmentOf(given, responder, []),
+      sockets: answered,
+      reloads: false,
+    })
   return { folders, parts }
 }
 
