@@ -1,7 +1,7 @@
 // acmems serve as root: each part a process of its own, with its user's rights and no others.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { appendFileSync, existsSync, readFileSync, readlinkSync } from 'node:fs'
+import { appendFileSync, chmodSync, existsSync, readFileSync, readlinkSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { before, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -21,9 +21,11 @@ import {
   users,
   whyNoParts,
 } from './parts-world.ts'
+import { startChild } from './peers/child.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
 
 const skip = whyNoParts()
+const main = resolve(import.meta.dirname, '../src/main.ts')
 let pebble: Pebble
 
 before(async () => {
@@ -115,6 +117,41 @@ test('the user of the server can neither read the account key nor look into acco
   assert.equal(runAs(users.server, 'test', ['-S', `${parts.runFolder}/accountd/S.lacme`]).status, 0)
 })
 
+test('doctor --processes: what each part is, and whether a promise is broken', { skip }, async (t) => {
+  const parts = await withParts(t)
+  const doctor = (pids: readonly number[], ...more: string[]) => {
+    const args = ['doctor', '--processes', ...pids.flatMap((pid) => ['--pid', String(pid)]), ...more]
+    return spawnSync(process.execPath, [main, ...args], { encoding: 'utf8', timeout: 20_000 })
+  }
+  const fine = doctor([parts.launcherPid])
+  assert.equal(fine.status, 0, fine.stdout + fine.stderr)
+  assert.match(fine.stdout, /^responder \d+: ok\n {2}user +news/m)
+  const reports = JSON.parse(doctor([parts.launcherPid], '--json').stdout) as Report[]
+  const reach = new Map(reports.map(({ part, couldReach }) => [part, (couldReach ?? []).map(({ what }) => what)]))
+  assert.deepEqual([...reach.keys()].sort(), ['accountd', 'launcher', 'responder', 'server'])
+  assert.ok(reach.get('launcher')?.includes('the account key'))
+  assert.ok(reach.get('accountd')?.includes('the account key'))
+  assert.ok(reach.get('server')?.includes('the state') && reach.get('server')?.includes("accountd's socket"))
+  assert.ok(!reach.get('server')?.includes('the account key'))
+  assert.deepEqual(
+    reach.get('responder')?.filter((what) => !what.startsWith('the memory of responder')),
+    ["the answers' socket"],
+  )
+  // Somebody made the key readable, and started a responder as root.
+  chmodSync(join(parts.folder, 'key'), 0o755)
+  chmodSync(join(parts.folder, 'key', 'account.pem'), 0o644)
+  const asRoot = startChild(process.execPath, [main, 'responder', '--socket', join(parts.folder, 'none')], {
+    ...{ env: {}, cwd: '/', logFile: join(parts.folder, 'second.log') },
+  })
+  t.after(() => asRoot.stop())
+  const broken = doctor([parts.launcherPid, asRoot.pid])
+  assert.equal(broken.status, 1)
+  assert.match(broken.stdout, /^server \d+: BROKEN\n {2}BROKEN {2}it could come to the account key: /m)
+  assert.match(broken.stdout, new RegExp(`^responder ${asRoot.pid}: BROKEN\\n {2}BROKEN {2}it is root`, 'm'))
+})
+
+type Report = { readonly part: string; readonly couldReach?: readonly { readonly what: string }[] }
+
 test('what is killed is started again, and goes on', { skip }, async (t) => {
   const parts = await withParts(t)
   assert.equal(await sign(parts, 'one.test'), 200)
@@ -200,6 +237,5 @@ test('a part that would be more than it was to be does not run', { skip }, async
 })
 
 function serve(args: readonly string[], first: readonly string[] = []) {
-  const main = resolve(import.meta.dirname, '../src/main.ts')
   return spawnSync(process.execPath, [main, ...first, 'serve', ...args], { encoding: 'utf8', timeout: 20_000 })
 }

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { Command, Option } from 'commander'
+import { Command } from 'commander'
 import { serveStdio, startAccountd } from '../accountd/accountd.ts'
 import { createJournal, type Journal, type Level } from '../accountd/journal.ts'
 import { openHeldKey } from '../accountd/key.ts'
@@ -33,7 +33,7 @@ export function accountdCommand(): Command {
     .option('--config <file>', 'configuration file (default: %E/lacme/lacme-accountd.conf, if it is there)')
     .option('--privkey <arg>', 'the key: file:PATH, gpg:PATH or ssh-agent:[SOCKET/]KEY')
     .option('--socket <path>', 'where to listen, or fd:3 (default: %t/S.lacme)')
-    .addOption(new Option('--socket-mode <mode>', '0600, or 0660 for the group of its folder').hideHelp())
+    .option('--socket-mode <mode>', '0600, or 0660 for the group of its folder, over the file')
     .option('--stdio', 'serve standard input and output, and end with them', false)
     .option('-q, --quiet', 'say less')
     .option('--debug', 'say more')

@@ -18,6 +18,8 @@ type Flags = ConfigFlags & {
   readonly resolver?: string
   readonly privateResolver?: string
   readonly rehearse: boolean
+  readonly processes: boolean
+  readonly pid: readonly string[]
   readonly json: boolean
 }
 
@@ -28,7 +30,7 @@ export function doctorCommand(): Command {
     .description(
       'Walk the whole way to a certificate for names: policy, CA and account, the public DNS beside the private one, the path\nof the challenge (an answer is shown for a moment, and looked at as a CA would), CAA, rate limits. Nothing is ordered.\nRun it on the machine of the server, beside it.\nExit code: 0 nothing is known to fail, 1 something will, 2 it was called wrongly.',
     )
-    .argument('<name...>', 'names as in a certificate, *.example.org for a wildcard')
+    .argument('[name...]', 'names as in a certificate, *.example.org for a wildcard')
     .option('--config <file>', 'a configuration file; repeat it for more', collect, [])
     .option(
       '--resolver <host[:port]>',
@@ -39,10 +41,21 @@ export function doctorCommand(): Command {
       "a DNS resolver that answers as this network's does (default: the system's)",
     )
     .option('--rehearse', 'also let a verification that changes DNS write a record, and remove it', false)
+    .option(
+      '--processes',
+      'instead: what each running part of acmems is, and could do; exit code 1 when it is more than was promised',
+      false,
+    )
+    .option(
+      '--pid <number>',
+      'with --processes: only this process and those it started; repeat it for more',
+      collect,
+      [],
+    )
     .option('--json', 'print JSON', false)
     .addHelpText(
       'after',
-      '\nExamples:\n  acmems doctor www.example.org --config /etc/acmems/acmems.ini\n  acmems doctor nas.example.org --resolver 9.9.9.9 --config /etc/acmems/acmems.ini\n  acmems doctor example.org "*.example.org" --rehearse --json --config /etc/acmems/acmems.ini',
+      '\nExamples:\n  acmems doctor www.example.org --config /etc/acmems/acmems.ini\n  acmems doctor nas.example.org --resolver 9.9.9.9 --config /etc/acmems/acmems.ini\n  acmems doctor example.org "*.example.org" --rehearse --json --config /etc/acmems/acmems.ini\n  acmems doctor --processes',
     )
     .action(runDoctor)
 }
@@ -52,6 +65,13 @@ function collect(value: string, former: string[]): string[] {
 }
 
 async function runDoctor(names: string[], flags: Flags): Promise<void> {
+  if (flags.processes) {
+    if (names.length > 0) throw new UsageError('--processes looks at what runs, and not at names')
+    const { examineProcesses } = await import('./doctor-processes.ts')
+    await examineProcesses(flags)
+    return
+  }
+  if (names.length === 0) throw new UsageError("missing argument 'name'")
   const identifiers = names.map(readName)
   const resolver = await readServer(flags.resolver)
   const privateResolver = await readServer(flags.privateResolver)

@@ -1,4 +1,4 @@
-import { Command, Option } from 'commander'
+import { Command } from 'commander'
 import type { Config } from '../config/config.ts'
 import { environment, platformSettings } from '../config/environment.ts'
 import { ConfigError, formatFinding } from '../config/finding.ts'
@@ -14,12 +14,12 @@ type ServeFlags = ConfigFlags & { readonly sockets?: string }
 /** `acmems serve [CONFIG...]` */
 export function serveCommand(): Command {
   return withConfigFlags(new Command('serve'))
-    .addOption(new Option('--sockets <numbers>', 'descriptors of sockets that were opened before: 3-5').hideHelp())
     .summary('run the server')
     .description(
-      'Run the server. Configuration files are read in their order; without one the defaults hold.\nSIGTERM and SIGINT stop it when what is in flight is done; SIGHUP reads the configuration again.',
+      'Run the server. Configuration files are read in their order; without one the defaults hold.\nSIGTERM and SIGINT stop it when what is in flight is done; SIGHUP reads the configuration again.\nStarted by root, with [process] user-server, it starts its parts as processes of their own, each as its user.',
     )
     .argument('[config...]', 'configuration files')
+    .option('--sockets <numbers>', 'descriptors of sockets that were opened before, beside those of systemd: 3-5')
     .addHelpText(
       'after',
       '\nExamples:\n  acmems serve /etc/acmems/acmems.ini\n  acmems serve --set mgmt.listener=127.0.0.1:8313\n  acmems serve --set account.type=local --set auth.lab.ip=127.0.0.1 --set "auth.lab.domain=*.lab.test"',

@@ -1,0 +1,192 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import type { Config } from '../config/config.ts'
+import { platformSettings } from '../config/environment.ts'
+import { lookAtProcesses, type ProcessLook } from '../parts/process-look.ts'
+import { findBroken, type Reach, type Secret } from '../parts/promises.ts'
+import { type ConfigFlags, readConfig } from './config-arguments.ts'
+import { formatFacts, printJson } from './table.ts'
+
+type Flags = ConfigFlags & {
+  readonly config: readonly string[]
+  readonly pid: readonly string[]
+  readonly json: boolean
+}
+
+/**
+ * `acmems doctor --processes`: what each part is to the kernel, what it could come to, and whether that is what was
+ * promised. Exit code 1 when it is not.
+ */
+export async function examineProcesses(flags: Flags): Promise<void> {
+  const all = lookAtProcesses()
+  const looks =
+    flags.pid.length === 0
+      ? all
+      : all.filter(({ pid, parentPid }) => [pid, parentPid].some((id) => flags.pid.includes(String(id))))
+  if (looks.length === 0) throw new Error('no part of acmems runs on this machine')
+  const secrets = (await secretsOf(looks, flags)).filter(({ path }) => existsSync(path))
+  const reports = looks.map((look) => {
+    const reach = process.getuid?.() === 0 ? reachOf(look, secrets) : undefined
+    return { look, reach, broken: findBroken(look, looks, reach) }
+  })
+  if (flags.json) printJson(reports.map(describe))
+  else process.stdout.write(reports.map(formatReport).join('\n'))
+  if (reports.some(({ broken }) => broken.length > 0)) process.exitCode = 1
+}
+
+/** Whoever has so many has what root has. */
+const manyCapabilities = 20
+
+type Report = { readonly look: ProcessLook; readonly reach: Reach | undefined; readonly broken: readonly string[] }
+
+function describe({ look, reach, broken }: Report) {
+  const { pid, part, standing, cwd, variables, descriptors } = look
+  return {
+    ...{ part, pid, user: userOf(standing.uids[0]), ...standing, cwd, variables },
+    descriptors: descriptors.map(({ fd, what }) => ({ fd, what })),
+    couldReach: reach?.reachable.map(({ path, what }) => ({ path, what })),
+    ok: broken.length === 0,
+    broken,
+  }
+}
+
+function formatReport({ look, reach, broken }: Report): string {
+  const { part, pid, standing, cwd, variables, descriptors } = look
+  const { capabilities, uids, gids, groups, noNewPrivs } = standing
+  const listed = (names: readonly string[]) => (names.length === 0 ? 'none' : names.join(', '))
+  const shown = (names: readonly string[]) => (names.length > manyCapabilities ? 'nearly all' : listed(names))
+  const open = descriptors.filter(({ what }) => !/^(anon_inode:|pipe:|\/dev\/null)/.test(what))
+  const facts = formatFacts([
+    ['user', `${userOf(uids[0])} (${uids.join(' ')})`],
+    ['group', `${gids.join(' ')}, and ${listed(groups.map(String))}`],
+    ['capabilities', `${shown(capabilities.effective)}; at most ${shown(capabilities.bounding)}`],
+    ['new privileges', noNewPrivs ? 'never' : 'possible'],
+    ['folder', cwd],
+    ['variables', listed(variables)],
+    ['open', listed([...new Set(open.map(({ what }) => what))].slice(0, 40))],
+    ['could reach', reach === undefined ? 'run this as root to know' : listed(reach.reachable.map(({ path }) => path))],
+  ])
+  const indented = facts.replaceAll(/^(?=.)/gm, '  ')
+  const verdict = broken.length === 0 ? 'ok' : 'BROKEN'
+  return `${part} ${pid}: ${verdict}\n${broken.map((one) => `  BROKEN  ${one}\n`).join('')}${indented}`
+}
+
+function userOf(uid = -1): string {
+  try {
+    return execFileSync('id', ['-un', '--', String(uid)], { encoding: 'utf8', stdio: 'pipe' }).trim()
+  } catch {
+    return String(uid)
+  }
+}
+
+/** Lets its user try, with its groups and capabilities, where it sees the file system. */
+function reachOf({ pid, standing }: ProcessLook, secrets: readonly Secret[]): Reach {
+  const { uids, gids, groups, capabilities } = standing
+  const script = 'for path; do if [ -S "$path" ]; then test -w "$path"; else test -r "$path"; fi && echo "$path"; done'
+  const caps = ['-all', ...capabilities.bounding.filter((name) => !name.startsWith('cap_')).map((name) => `+${name}`)]
+  const settings = [
+    ...[
+      `--reuid=${uids[1]}`,
+      `--regid=${gids[1]}`,
+      groups.length === 0 ? '--clear-groups' : `--groups=${groups.join(',')}`,
+    ],
+    ...[`--bounding-set=${caps.join(',')}`, '--inh-caps=-all'],
+  ]
+  const { stdout } = spawnSync(
+    'nsenter',
+    [
+      `--target=${pid}`,
+      '--mount',
+      'setpriv',
+      ...settings,
+      'sh',
+      '-c',
+      script,
+      'sh',
+      ...secrets.map(({ path }) => path),
+    ],
+    { encoding: 'utf8', env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } },
+  )
+  const paths = new Set(stdout.split('\n'))
+  return { pid, reachable: secrets.filter(({ path }) => paths.has(path)) }
+}
+
+/** All that has an owner, as the configurations of what runs have it. */
+async function secretsOf(looks: readonly ProcessLook[], flags: Flags): Promise<Secret[]> {
+  const secrets: Secret[] = [{ path: '/etc/shadow', what: 'the passwords of this machine', of: [] }]
+  const has = (part: ProcessLook['part']) => looks.some((look) => look.part === part)
+  for (const look of looks) {
+    secrets.push({
+      path: `/proc/${look.pid}/environ`,
+      what: `the memory of ${look.part} (${look.pid})`,
+      of: [look.part],
+    })
+    const { args, cwd } = look
+    const after = (name: string) => args[args.indexOf(`--${name}`) + 1] ?? ''
+    if (look.part === 'accountd') secrets.push(...secretsOfAccountd(after('config'), after('privkey')))
+    if (look.part === 'server') {
+      const given = flags.config.length > 0 ? [...flags.config] : filesIn(args).map((file) => resolve(cwd, file))
+      const set = [...assignmentsIn(args), ...flags.set]
+      const config = await readConfig(given, { ...flags, set }).catch(() => undefined)
+      for (const file of given) secrets.push({ path: file, what: 'the configuration', of: ['server'] })
+      if (config !== undefined) secrets.push(...secretsOfServer(config, has('accountd'), has('installer')))
+    }
+  }
+  const seen = new Map(secrets.map((secret) => [secret.path, secret]))
+  return [...seen.values()]
+}
+
+function secretsOfAccountd(configFile: string, privkey: string): Secret[] {
+  const text = existsSync(configFile) ? readFileSync(configFile, 'utf8') : ''
+  const places = [privkey, ...[...text.matchAll(/^\s*privkey\s*=\s*(\S+)/gm)].map(([, place = '']) => place)]
+  return places
+    .filter((place) => place.startsWith('file:/'))
+    .map((place) => ({ path: place.slice('file:'.length), what: 'the account key', of: ['accountd'] }))
+}
+
+function secretsOfServer(config: Config, hasAccountd: boolean, hasInstaller: boolean): Secret[] {
+  const { stateFolder } = platformSettings()
+  const database =
+    config.stateUrl === undefined ? join(stateFolder, 'state.db') : config.stateUrl.replace(/^sqlite:/, '')
+  const secrets: Secret[] = [{ path: database, what: 'the state', of: ['server'] }]
+  const { responder, installer, firewall } = config.process
+  if (responder !== undefined)
+    secrets.push({ path: responder, what: "the answers' socket", of: ['server', 'responder'] })
+  if (installer !== undefined)
+    secrets.push({ path: installer, what: "the installer's socket", of: ['server', 'installer'] })
+  if (firewall !== undefined)
+    secrets.push({ path: firewall, what: "the firewall's socket", of: ['server', 'firewall'] })
+  for (const address of config.mgmt.listener)
+    if (address.startsWith('unix:')) secrets.push({ path: address.slice(5), what: "the hosts' door", of: ['server'] })
+  for (const { options } of config.issuers.values()) {
+    const { dir, key } = options
+    const socket = typeof key === 'string' && key.startsWith('accountd:') ? key.slice('accountd:'.length) : undefined
+    if (socket !== undefined) secrets.push({ path: socket, what: "accountd's socket", of: ['server', 'accountd'] })
+    const folder = typeof dir === 'string' ? dir : join(dirname(database), 'account')
+    secrets.push({
+      path: join(folder, 'account.pem'),
+      what: 'an account key',
+      of: hasAccountd ? ['accountd'] : ['server'],
+    })
+  }
+  for (const { name, values } of config.certificates) {
+    const { key, directory, recipient } = values
+    const path = key ?? (directory === undefined ? undefined : join(directory, 'privkey.pem'))
+    const isOwn = config.mgmtTls?.managed === name
+    const isServers = isOwn || !hasInstaller || recipient !== undefined
+    if (path !== undefined)
+      secrets.push({ path, what: `the key of ${name}`, of: isServers ? ['server'] : ['installer'] })
+  }
+  return secrets
+}
+
+function assignmentsIn(args: readonly string[]): string[] {
+  return args.filter((_, index) => args[index - 1] === '--set')
+}
+
+/** What is no flag of `acmems serve`. */
+function filesIn(args: readonly string[]): string[] {
+  const withValue = ['--set', '--sockets']
+  return args.filter((word, index) => !word.startsWith('--') && !withValue.includes(args[index - 1] ?? ''))
+}
