@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net'
 import type { JsonObject } from '../acme/json-object.ts'
 import { createLineReader } from './line-reader.ts'
-import { formatLine, parseQuestion } from './question-protocol.ts'
+import { parseQuestion } from './question-protocol.ts'
+import { createWriteBatch } from './write-batch.ts'
 
 /** @throws Error whose name and message the asker is told: no secret in them */
 export type Answer = (ask: string, content: JsonObject) => Promise<JsonObject>
@@ -32,12 +33,20 @@ export function answerQuestions(socket: Socket, parts: AnswererParts): Answering
   const reader = createLineReader(parts.maxLineBytes)
   const waiting: string[] = []
   let pending = 0
+  let hasEnded = false
   const { promise: closed, resolve } = Promise.withResolvers<void>()
 
-  function send(message: JsonObject): void {
-    if (socket.destroyed) return
-    socket.write(formatLine(message), 'latin1')
+  const batch = createWriteBatch(socket, () => {
     if (socket.writableLength > maxUnsentBytes) end('it does not read its answers')
+    finish()
+  })
+  function send(message: JsonObject): void {
+    if (!socket.destroyed) batch.add(message)
+  }
+
+  /** Who has said all and closed his side still gets what he asked for. */
+  function finish(): void {
+    if (hasEnded && pending === 0 && waiting.length === 0) socket.end()
   }
 
   function end(why: string): void {
@@ -81,7 +90,11 @@ export function answerQuestions(socket: Socket, parts: AnswererParts): Answering
     }
     work()
   })
-  socket.on('end', () => socket.end())
+  socket.on('end', () => {
+    hasEnded = true
+    batch.flush()
+    finish()
+  })
   socket.on('error', () => socket.destroy())
   socket.on('close', () => resolve())
   return {

@@ -3,7 +3,8 @@ import type { JsonObject } from '../acme/json-object.ts'
 import type { Clock } from '../plugin-context.ts'
 import { createLineReader } from './line-reader.ts'
 import { checkSocket, type Who } from './permissions.ts'
-import { formatLine, parseReply, type Reply } from './question-protocol.ts'
+import { parseReply, type Reply } from './question-protocol.ts'
+import { createWriteBatch, type WriteBatch } from './write-batch.ts'
 
 export type AskerParts = {
   readonly path: string
@@ -37,17 +38,26 @@ export class AnswerError extends Error {
 }
 
 const maxPending = 5000
+const maxUnsentBytes = 1024 * 1024
 const firstPauseMs = 100
 const longestPauseMs = 2000
 
-type Waiting = { resolve(answer: JsonObject): void; reject(error: Error): void }
-type Connection = { readonly socket: Socket; readonly closed: Promise<void> }
+/** How exactly a late answer is noticed, as a part of the time that it has. */
+const sweepsPerAnswer = 20
+
+type Waiting = { readonly untilMs: number; resolve(answer: JsonObject): void; reject(error: Error): void }
+type Connection = {
+  readonly socket: Socket
+  readonly batch: WriteBatch
+  readonly closed: Promise<void>
+}
 
 export function createAsker(parts: AskerParts): Asker {
   const { path, who, clock, answerMs } = parts
   const stopping = new AbortController()
   const waiting = new Map<number, Waiting>()
   let lastId = 0
+  let isSweeping = false
   let connection: Promise<Connection> | undefined
 
   function take(reply: Reply): void {
@@ -94,7 +104,7 @@ export function createAsker(parts: AskerParts): Asker {
       })
     })
     parts.onUp?.()
-    return { socket, closed }
+    return { socket, batch: createWriteBatch(socket), closed }
   }
 
   function connected(): Promise<Connection> {
@@ -110,24 +120,32 @@ export function createAsker(parts: AskerParts): Asker {
 
   async function ask(verb: string, content: JsonObject): Promise<JsonObject> {
     if (waiting.size >= maxPending) throw new Error(`${path}: more than ${maxPending} questions wait for their answer`)
-    const { socket } = await connected().catch((cause: unknown) => {
+    const { socket, batch } = await connected().catch((cause: unknown) => {
       throw new Error(`${path}: ${cause instanceof Error ? cause.message : 'unknown reason'}`, { cause })
     })
+    if (socket.writableLength > maxUnsentBytes) throw new Error(`${path}: what was asked before is not even read`)
     lastId += 1
-    const id = lastId
     const { promise, resolve, reject } = Promise.withResolvers<JsonObject>()
-    waiting.set(id, { resolve, reject })
-    const late = AbortSignal.timeout(answerMs)
-    const giveUp = () => {
-      if (waiting.delete(id)) reject(new Error(`${path}: no answer within ${answerMs / 1000} s`))
+    waiting.set(lastId, { untilMs: clock.monotonicMs() + answerMs, resolve, reject })
+    batch.add({ ...content, id: lastId, ask: verb })
+    if (!isSweeping) void sweep()
+    return promise
+  }
+
+  /** One timer for all: a timer for each question costs more than the question. */
+  async function sweep(): Promise<void> {
+    isSweeping = true
+    while (waiting.size > 0 && !stopping.signal.aborted) {
+      await clock.sleep(answerMs / sweepsPerAnswer, stopping.signal).catch(() => undefined)
+      const nowMs = clock.monotonicMs()
+      // In the order in which they were asked, and all have equally long.
+      for (const [id, { untilMs, reject }] of waiting) {
+        if (untilMs > nowMs) break
+        waiting.delete(id)
+        reject(new Error(`${path}: no answer within ${answerMs / 1000} s`))
+      }
     }
-    late.addEventListener('abort', giveUp, { once: true })
-    socket.write(formatLine({ ...content, id, ask: verb }), 'latin1')
-    try {
-      return await promise
-    } finally {
-      late.removeEventListener('abort', giveUp)
-    }
+    isSweeping = false
   }
 
   async function stay(): Promise<void> {

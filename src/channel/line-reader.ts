@@ -37,9 +37,11 @@ export function createLineReader(maxBytes: number): LineReader {
           break
         }
         // A copy: the chunk is a piece of a larger buffer, which a slow peer would keep alive.
-        parts.push(end < 0 ? Buffer.from(part) : part)
-        if (end < 0) break
-        const text = Buffer.concat(parts).toString('latin1')
+        if (end < 0) {
+          parts.push(Buffer.from(part))
+          break
+        }
+        const text = (parts.length === 0 ? part : Buffer.concat([...parts, part])).toString('latin1')
         parts = []
         length = 0
         if (text.endsWith('\r\n')) lines.push({ kind: 'line', text: text.slice(0, -2) })

@@ -14,9 +14,12 @@ export type Reply =
 
 export type Question = { readonly id: number; readonly ask: string; readonly content: JsonObject }
 
+const beyondAscii = /[^\0-\x7f]/
+
 /** Octets as the line reader has them, one a character. */
 export function formatLine(message: JsonObject): string {
-  return `${Buffer.from(JSON.stringify(message)).toString('latin1')}\r\n`
+  const json = JSON.stringify(message)
+  return `${beyondAscii.test(json) ? Buffer.from(json).toString('latin1') : json}\r\n`
 }
 
 /** @throws Error when it is none */
@@ -39,7 +42,7 @@ export function parseReply(line: string): Reply {
 }
 
 function parseLine(line: string): JsonObject {
-  const value: unknown = JSON.parse(Buffer.from(line, 'latin1').toString('utf8'))
+  const value: unknown = JSON.parse(beyondAscii.test(line) ? Buffer.from(line, 'latin1').toString('utf8') : line)
   if (!isJsonObject(value)) throw new Error('no object')
   return value
 }
