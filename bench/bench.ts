@@ -10,6 +10,7 @@ import { measurePlanner, type PlannerFigures } from './planner.ts'
 import { measurePolling, type PollingFigures } from './polling.ts'
 import { makeRelease, type Release } from './release.ts'
 import { formatFigures } from './report.ts'
+import { measureResponder, type ResponderRow } from './responder-answers.ts'
 import { measureStart, type StartFigures } from './start-time.ts'
 
 export type Figures = {
@@ -23,6 +24,7 @@ export type Figures = {
   readonly start?: StartFigures
   readonly planner?: PlannerFigures
   readonly answers?: readonly AnswersRow[]
+  readonly responder?: readonly ResponderRow[]
   readonly polling?: PollingFigures
 }
 
@@ -55,6 +57,7 @@ async function measure(release: Release, quick: boolean, wanted: ReadonlySet<Par
   const start = await when('d', 'start', () => measureStart(release, quick))
   const planner = await when('e', 'planning renewals', () => measurePlanner(quick))
   const answers = await when('f', 'answers to validators', () => measureAnswers(release, quick))
+  const responder = await when('f', 'the same by a process of its own', () => measureResponder(release, quick))
   const polling = await when('g', 'hosts that poll', () => measurePolling(release, quick))
   return {
     ...machine,
@@ -64,6 +67,7 @@ async function measure(release: Release, quick: boolean, wanted: ReadonlySet<Par
     ...(start === undefined ? {} : { start }),
     ...(planner === undefined ? {} : { planner }),
     ...(answers === undefined ? {} : { answers }),
+    ...(responder === undefined ? {} : { responder }),
     ...(polling === undefined ? {} : { polling }),
   }
 }

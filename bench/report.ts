@@ -5,6 +5,7 @@ import type { MemoryFigures } from './memory.ts'
 import type { NewCertificatesRow } from './new-certificates.ts'
 import type { PlannerFigures } from './planner.ts'
 import type { PollingFigures } from './polling.ts'
+import type { ResponderRow } from './responder-answers.ts'
 import type { StartFigures } from './start-time.ts'
 
 /** What was to be reached; on paper for a machine with nothing else to do. */
@@ -19,10 +20,11 @@ export const aims = {
   /** Ten times the certificates cost at most so many times as much a certificate. */
   plannerGrowth: 4,
   takeEightMs: 20,
+  responderRatio: 0.5,
 } as const
 
 export function formatFigures(figures: Figures): string {
-  const { node, cpus, load, cachedSign, newCertificates, memory, start, planner, answers, polling } = figures
+  const { node, cpus, load, cachedSign, newCertificates, memory, start, planner, answers, responder, polling } = figures
   const lines = [
     `Node.js ${node}, ${cpus} processors, load ${load.toFixed(1)} before it began; medians, in brackets the best`,
     ...(cachedSign === undefined ? [] : formatCachedSign(cachedSign)),
@@ -31,6 +33,7 @@ export function formatFigures(figures: Figures): string {
     ...(start === undefined ? [] : formatStart(start)),
     ...(planner === undefined ? [] : formatPlanner(planner)),
     ...(answers === undefined ? [] : formatAnswers(answers)),
+    ...(responder === undefined ? [] : formatResponder(responder)),
     ...(polling === undefined ? [] : formatPolling(polling)),
   ]
   return `${lines.join('\n')}\n`
@@ -149,6 +152,24 @@ function formatAnswers(rows: readonly AnswersRow[]): string[] {
   return [
     '\n(f) answers to validators, beside a bare dgram echo and bare node:http',
     ...formatTable(['challenge', 'live records', 'acmems/s', 'bare/s', 'ratio'], table),
+  ]
+}
+
+function formatResponder(rows: readonly ResponderRow[]): string[] {
+  const table = rows.map(({ what, medianRatio, bestRatio, ...row }) => [
+    what,
+    row.separatePerSecond.toFixed(0),
+    row.ownPerSecond.toFixed(0),
+    `${medianRatio.toFixed(2)} (${bestRatio.toFixed(2)})`,
+    `${row.separateCpuUs.toFixed(0)} : ${row.ownCpuUs.toFixed(0)}`,
+  ])
+  return [
+    '    by "acmems responder", beside a server that answers itself',
+    ...formatTable(['challenge', 'responder/s', 'server/s', 'ratio', 'processor us'], table),
+    judge(
+      `ratio >= ${aims.responderRatio}`,
+      rows.every(({ medianRatio }) => medianRatio >= aims.responderRatio),
+    ),
   ]
 }
 
