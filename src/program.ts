@@ -6,6 +6,7 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import('./cli/serve.ts')).serveCommand(),
   accountd: async () => (await import('./cli/accountd.ts')).accountdCommand(),
   responder: async () => (await import('./cli/responder.ts')).responderCommand(),
+  firewall: async () => (await import('./cli/firewall.ts')).firewallCommand(),
   agent: async () => (await import('./cli/agent.ts')).agentCommand(),
   demo: async () => (await import('./cli/demo.ts')).demoCommand(),
   init: async () => (await import('./cli/init.ts')).initCommand(),

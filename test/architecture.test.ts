@@ -30,6 +30,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'policy/name-pattern',
     'remote-key',
   ],
+  firewall: ['acme', 'channel', 'config/ini', 'error-code', 'plugins/option-values', 'turns'],
   'plugin-api': [
     'account-key',
     'signature',
@@ -203,6 +204,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'mgmt-listeners',
     'folder-lock',
     'accountd',
+    'channel',
+    'firewall',
     'audit-log',
     'certificate-work',
     'deployment',

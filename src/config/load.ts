@@ -29,13 +29,8 @@ export type ConfigSources = {
  * @throws ConfigError with every error found, each with its place
  */
 export async function loadConfig(sources: ConfigSources): Promise<Config> {
-  const findings: Finding[] = []
-  let sections: Section[] = flagLayer(sources.defaults ?? []).sections
-  for (const file of sources.files) {
-    const parsed = parseIni(await readConfigFile(file), file)
-    findings.push(...parsed.findings, ...findRepeatedSections(parsed.sections))
-    sections = overlay(sections, modernize(parsed.sections))
-  }
+  const { findings, sections: written } = await readSections(sources.files)
+  let sections = overlay(flagLayer(sources.defaults ?? []).sections, written)
   const own = await loadPlugins(sections, findings)
   const plugins = [...sources.plugins, ...own]
   for (const layer of [
@@ -53,6 +48,18 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
   const distinct = [...new Map(findings.map((finding) => [`${finding.origin} ${finding.message}`, finding])).values()]
   if (distinct.some(({ severity }) => severity === 'error')) throw new ConfigError(distinct)
   return { ...config, files: sources.files, warnings: distinct }
+}
+
+/** What the files alone say, in their order: no key is understood yet, no secret read, no plugin loaded. */
+export async function readSections(files: readonly string[]): Promise<{ sections: Section[]; findings: Finding[] }> {
+  const findings: Finding[] = []
+  let sections: Section[] = []
+  for (const file of files) {
+    const parsed = parseIni(await readConfigFile(file), file)
+    findings.push(...parsed.findings, ...findRepeatedSections(parsed.sections))
+    sections = overlay(sections, modernize(parsed.sections))
+  }
+  return { sections, findings }
 }
 
 async function readConfigFile(file: string): Promise<string> {

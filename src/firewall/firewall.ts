@@ -1,0 +1,127 @@
+import type { Socket } from 'node:net'
+import { answerQuestions } from '../channel/answerer.ts'
+import type { Who } from '../channel/permissions.ts'
+import { listenOnSocket } from '../channel/unix-socket.ts'
+import { type Guard, startGuard } from './guard.ts'
+import { ownOwner, removeLeftRules } from './left-rules.ts'
+import type { Opening } from './opening.ts'
+import { createPortOpenings } from './port-openings.ts'
+import { commentOf } from './rule-owner.ts'
+import { createRules } from './rules.ts'
+import { findTools } from './tools.ts'
+
+export type FirewallParts = {
+  /** `/path`, or `fd:3`. */
+  readonly place: string
+  readonly who: Who
+  /** What may be opened now, by its port. */
+  readonly allowed: () => ReadonlyMap<number, readonly Opening[]>
+  /** Where programs are looked for. */
+  readonly path: string
+  readonly say: (message: string) => void
+}
+
+const maxLineBytes = 4096
+const maxPending = 16
+/** Of one connection. Whoever asks for more has lost count. */
+const maxLeases = 10_000
+const socketMode = 0o660
+
+/**
+ * Opens and closes ports for whoever may reach the socket; what a connection opened is closed when it ends.
+ * @throws Error when it cannot begin
+ */
+export async function startFirewall({ place, who, allowed, path, say }: FirewallParts): Promise<AsyncDisposable> {
+  await using stack = new AsyncDisposableStack()
+  const rules = createRules(findTools(path))
+  const comment = commentOf(ownOwner())
+  const { removed } = await removeLeftRules(rules)
+  if (removed > 0) say(`deleted ${removed} rules that a killed process left`)
+  const openings = createPortOpenings(allowed, rules, comment)
+
+  let isStopping = false
+  let guard: Guard | undefined
+  const beGuarded = () => {
+    guard = startGuard(comment, path, () => {
+      if (isStopping) return
+      say('the guard was ended; it is started again')
+      beGuarded()
+    })
+  }
+  beGuarded()
+  stack.defer(async () => {
+    isStopping = true
+    await guard?.close()
+  })
+  stack.defer(async () => {
+    await openings.closeAll().catch((error: unknown) => say(reasonOf(error)))
+  })
+
+  const connections = new Set<{ close(): void; readonly closed: Promise<void> }>()
+  const listener = await listenOnSocket({ place, mode: socketMode, gid: undefined }, who, accept)
+  stack.defer(async () => {
+    isStopping = true
+    const listened = listener[Symbol.asyncDispose]()
+    const ended = [...connections].map(({ closed }) => closed)
+    for (const one of connections) one.close()
+    await Promise.all([listened, ...ended])
+  })
+
+  function accept(socket: Socket): void {
+    if (isStopping) {
+      socket.destroy()
+      return
+    }
+    const leases: number[] = []
+    let hasEnded = false
+    const connection = answerQuestions(socket, { answer, maxLineBytes, maxPending, onBroken: (why) => say(why) })
+    const closed = connection.closed.then(async () => {
+      hasEnded = true
+      for (const port of leases.splice(0)) await closePort(port, 'its connection ended')
+      connections.delete(one)
+    })
+    const one = { close: () => connection.close(), closed }
+    connections.add(one)
+
+    async function answer(ask: string, { port }: { readonly port?: unknown }) {
+      if (typeof port !== 'number' || (ask !== 'open' && ask !== 'close')) throw new Error('it opens and closes ports')
+      const index = leases.indexOf(port)
+      if (ask === 'close') {
+        if (index < 0) return {}
+        leases.splice(index, 1)
+        await closePort(port, 'asked to')
+      } else {
+        if (leases.length >= maxLeases) throw new Error('too many openings of one connection')
+        await openings.open(port).catch((error: unknown) => {
+          say(`port ${port} is not opened: ${reasonOf(error)}`)
+          throw error
+        })
+        say(`port ${port} is open`)
+        if (hasEnded) await closePort(port, 'its connection ended')
+        else leases.push(port)
+      }
+      return {}
+    }
+  }
+
+  async function closePort(port: number, why: string): Promise<void> {
+    try {
+      await openings.close(port)
+      say(`port ${port} is closed again: ${why}`)
+    } catch (error) {
+      say(`port ${port}: ${reasonOf(error)}`)
+    }
+  }
+
+  const disposables = stack.move()
+  return { [Symbol.asyncDispose]: () => disposables.disposeAsync() }
+}
+
+/** What killed ones left, without a server. */
+export async function closeLeftPorts(path: string): Promise<{ readonly removed: number; readonly inUse: number }> {
+  return await removeLeftRules(createRules(findTools(path)))
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : 'unknown reason'
+}

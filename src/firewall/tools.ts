@@ -1,0 +1,114 @@
+import { spawn } from 'node:child_process'
+import { accessSync, constants, readFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { errorCode } from '../error-code.ts'
+import type { Family } from './opening.ts'
+
+export type ToolRun = { readonly status: number | null; readonly stdout: string; readonly stderr: string }
+
+/** The programs that the machine's rules are made with. */
+export interface FirewallTools {
+  readonly has: { readonly nft: boolean; readonly nftIptables: boolean }
+  /** @throws Error when it is not there, or does not end */
+  nft(args: readonly string[], input?: string): Promise<ToolRun>
+  /** Where iptables writes nftables' rules, and keeps them readable for itself. */
+  nftIptables(family: Family, args: readonly string[]): Promise<ToolRun>
+  /** What nftables has of iptables', in iptables' words. */
+  saveNftIptables(family: Family): Promise<string>
+  legacyIptables(family: Family, args: readonly string[]): Promise<ToolRun>
+  /** Everything that legacy iptables has; empty where the kernel was never asked for any. */
+  saveLegacy(family: Family): Promise<string>
+}
+
+const systemFolders = ['/usr/local/sbin', '/usr/sbin', '/usr/bin', '/sbin', '/bin']
+const timeoutMs = 10_000
+const maxOutputBytes = 64 * 1024 * 1024
+
+/** The folders that programs are looked for in, as PATH. */
+export function toolPath(path: string | undefined): string {
+  return [
+    ...new Set([...(path ?? '').split(delimiter).filter((folder) => folder.startsWith('/')), ...systemFolders]),
+  ].join(delimiter)
+}
+
+/** @param path as toolPath gives it */
+export function findTools(path: string): FirewallTools {
+  const find = (name: string) =>
+    path
+      .split(delimiter)
+      .map((folder) => join(folder, name))
+      .find(isExecutable)
+  const nft = find('nft')
+  const named = (family: Family) => (family === 'ip' ? 'iptables' : 'ip6tables')
+  const nftIptables = (family: Family) => find(`${named(family)}-nft`)
+  const run = async (name: string, command: string | undefined, args: readonly string[], input = '') => {
+    if (command === undefined) throw new Error(`${name} is not installed`)
+    return await runTool(command, args, input, path)
+  }
+  const save = async (name: string) => {
+    const { status, stdout, stderr } = await run(name, find(name), [])
+    if (status !== 0) throw new Error(`${name}: ${stderr.trim()}`)
+    return stdout
+  }
+  return {
+    has: { nft: nft !== undefined, nftIptables: nftIptables('ip') !== undefined },
+    nft: (args, input) => run('nft', nft, args, input),
+    nftIptables: (family, args) => run(`${named(family)}-nft`, nftIptables(family), args),
+    legacyIptables: (family, args) => run(`${named(family)}-legacy`, find(`${named(family)}-legacy`), args),
+    saveNftIptables: (family) => save(`${named(family)}-nft-save`),
+    async saveLegacy(family) {
+      // Asked for what is not there, iptables would load it into the kernel.
+      if (namesOfTables(family) === '') return ''
+      return await save(`${named(family)}-legacy-save`)
+    },
+  }
+}
+
+function namesOfTables(family: Family): string {
+  try {
+    return readFileSync(`/proc/net/${family}_tables_names`, 'utf8').trim()
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return ''
+    throw error
+  }
+}
+
+async function runTool(command: string, args: readonly string[], input: string, path: string): Promise<ToolRun> {
+  const child = spawn(command, args, {
+    cwd: '/',
+    env: { PATH: path, LC_ALL: 'C' },
+    stdio: ['pipe', 'pipe', 'pipe'],
+    timeout: timeoutMs,
+    killSignal: 'SIGKILL',
+  })
+  const [out, err]: [Buffer[], Buffer[]] = [[], []]
+  let bytes = 0
+  for (const [stream, chunks] of [
+    [child.stdout, out],
+    [child.stderr, err],
+  ] as const)
+    stream.on('data', (chunk: Buffer) => {
+      bytes += chunk.length
+      if (bytes <= maxOutputBytes) chunks.push(chunk)
+      else child.kill('SIGKILL')
+    })
+  // It may end without having read.
+  child.stdin.on('error', () => undefined)
+  child.stdin.end(input)
+  return await new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (status, signal) => {
+      if (signal !== null) reject(new Error(`${command} did not end within ${timeoutMs / 1000} s (${signal})`))
+      else resolve({ status, stdout: Buffer.concat(out).toString('utf8'), stderr: Buffer.concat(err).toString('utf8') })
+    })
+  })
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
