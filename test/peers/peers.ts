@@ -47,6 +47,10 @@ const PEERS = {
   // It looks for its configuration before it says anything.
   sshd: { args: [], version: undefined, package: 'openssh-server', isNotAsked: true },
   'softhsm2-util': { args: ['--version'], version: /^([\d.]+)$/m },
+  nft: { args: ['--version'], version: /v([\d.]+)/ },
+  // Each is iptables, ip6tables and more, by its first argument.
+  'xtables-nft-multi': { args: ['iptables', '--version'], version: /v([\d.]+)/ },
+  'xtables-legacy-multi': { args: ['iptables', '--version'], version: /v([\d.]+)/ },
   dig: { args: ['-v'], version: /DiG ([\d.]+)/ },
   lego: { args: ['--version'], version: undefined, package: 'lego' },
   postgres: { args: ['--version'], version: /PostgreSQL\) ([\d.]+)/ },
