@@ -62,7 +62,7 @@ export function createRules(tools: FirewallTools): Rules {
     comment: string,
   ): Promise<OwnRule[]> {
     const nftables = wanted.map(({ place, opening }) => ({ insert: { rule: nftRuleOf(place, opening, comment) } }))
-    const { stdout } = checked('nft', await tools.nft(['-j', '-e', '-a', '-f', '-'], JSON.stringify({ nftables })))
+    const { stdout } = checked('nft', await tools.nft(['-j', '-e', '-a', JSON.stringify({ nftables })]))
     const echoed: unknown = JSON.parse(stdout)
     const items: unknown[] = isJsonObject(echoed) && Array.isArray(echoed.nftables) ? echoed.nftables : []
     const handles = items.flatMap((item) => {

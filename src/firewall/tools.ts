@@ -10,7 +10,7 @@ export type ToolRun = { readonly status: number | null; readonly stdout: string;
 export interface FirewallTools {
   readonly has: { readonly nft: boolean; readonly nftIptables: boolean }
   /** @throws Error when it is not there, or does not end */
-  nft(args: readonly string[], input?: string): Promise<ToolRun>
+  nft(args: readonly string[]): Promise<ToolRun>
   /** Where iptables writes nftables' rules, and keeps them readable for itself. */
   nftIptables(family: Family, args: readonly string[]): Promise<ToolRun>
   /** What nftables has of iptables', in iptables' words. */
@@ -41,9 +41,9 @@ export function findTools(path: string): FirewallTools {
   const nft = find('nft')
   const named = (family: Family) => (family === 'ip' ? 'iptables' : 'ip6tables')
   const nftIptables = (family: Family) => find(`${named(family)}-nft`)
-  const run = async (name: string, command: string | undefined, args: readonly string[], input = '') => {
+  const run = async (name: string, command: string | undefined, args: readonly string[]) => {
     if (command === undefined) throw new Error(`${name} is not installed`)
-    return await runTool(command, args, input, path)
+    return await runTool(command, args, path)
   }
   const save = async (name: string) => {
     const { status, stdout, stderr } = await run(name, find(name), [])
@@ -52,7 +52,7 @@ export function findTools(path: string): FirewallTools {
   }
   return {
     has: { nft: nft !== undefined, nftIptables: nftIptables('ip') !== undefined },
-    nft: (args, input) => run('nft', nft, args, input),
+    nft: (args) => run('nft', nft, args),
     nftIptables: (family, args) => run(`${named(family)}-nft`, nftIptables(family), args),
     legacyIptables: (family, args) => run(`${named(family)}-legacy`, find(`${named(family)}-legacy`), args),
     saveNftIptables: (family) => save(`${named(family)}-nft-save`),
@@ -73,11 +73,11 @@ function namesOfTables(family: Family): string {
   }
 }
 
-async function runTool(command: string, args: readonly string[], input: string, path: string): Promise<ToolRun> {
+async function runTool(command: string, args: readonly string[], path: string): Promise<ToolRun> {
   const child = spawn(command, args, {
     cwd: '/',
     env: { PATH: path, LC_ALL: 'C' },
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe'],
     timeout: timeoutMs,
     killSignal: 'SIGKILL',
   })
@@ -92,9 +92,6 @@ async function runTool(command: string, args: readonly string[], input: string, 
       if (bytes <= maxOutputBytes) chunks.push(chunk)
       else child.kill('SIGKILL')
     })
-  // It may end without having read.
-  child.stdin.on('error', () => undefined)
-  child.stdin.end(input)
   return await new Promise((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (status, signal) => {
