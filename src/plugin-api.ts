@@ -93,6 +93,8 @@ export interface ChallengeSolver {
   check?(task: ChallengeTask, context: PluginContext): Promise<CheckFinding>
   /** Undoes present(). MUST NOT assume that present() succeeded, MUST NOT remove what others put there. */
   cleanUp(task: ChallengeTask, context: PluginContext): Promise<void>
+  /** The attempt is over, or rests until all is presented again: gives back what only a validator needs. MUST NOT throw. */
+  pause?(): Promise<void>
 }
 
 // 3. editing a zone -------------------------------------------------------------------------------

@@ -2,7 +2,7 @@ import { asProblemError, ProblemError, type Retry } from '../acme/problem.ts'
 import type { IssuedChain, PluginContext } from '../plugin-api.ts'
 import { type Chain, ChainError, checkChain, checkValidity, parseChain } from '../x509/chain.ts'
 import { type AliasOf, discreetLog, unknownAlias } from './discretion.ts'
-import type { IssueRequest, Kept, Means } from './kept.ts'
+import { type IssueRequest, type Kept, type Means, pauseSolvers } from './kept.ts'
 import {
   LeaseLostError,
   type Need,
@@ -138,6 +138,7 @@ export function createAttempts(parts: AttemptParts): { obtain(task: Task): Promi
           'the key of this request was reported as compromised: make a new key on the host',
         )
       }
+      await using _solvers = { [Symbol.asyncDispose]: () => pauseSolvers(task.means) }
       const issued = await advanceToEnd(run)
       const chain = parseChain(issued.chainPem)
       checkChain(chain, task.request.grant.csr)

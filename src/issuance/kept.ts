@@ -23,6 +23,11 @@ export type Kept = {
   readonly issuer: Issuer
 }
 
+/** Between two attempts no validator is expected. */
+export async function pauseSolvers({ solvers }: Means): Promise<void> {
+  await Promise.all(solvers.map((solver) => solver.pause?.()))
+}
+
 /** The issuer and what stands in for it, in order. */
 export function meansInOrder(first: Means): Means[] {
   const all: Means[] = []
