@@ -33,6 +33,7 @@ import {
 } from './responder-addresses.ts'
 import type { EnrollRules } from './sign/enroll-door.ts'
 import type { SignRules } from './sign/sign-door.ts'
+import { createValidationPorts, type ValidationPorts, withOpenPorts } from './validation-ports.ts'
 import { parseCsrPem } from './x509/csr.ts'
 
 /** Everything a configuration brings to life. A reload makes a new one beside the old. */
@@ -110,12 +111,18 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
   const boxBlocks = new Map<string, string>()
   for (const section of config.certificates) await admit(section)
 
+  const { firewall } = config.process
+  const ports =
+    firewall === undefined
+      ? undefined
+      : made.use(createValidationPorts(firewall, setupFor('process', { openAccountKey })))
+
   const disposables = made.move()
   owner = disposables
   const trustedProxies = addressRanges(config.mgmt['trusted-proxy'])
   const responderZones = responderZonesOf(solvers.values())
   const signatures = signatureRulesOf(blocks, config.mgmt['public-name'])
-  const means = (grant: Grant) => meansOf(grant, config.fallbacks, issuers, solvers, storages)
+  const means = (grant: Grant) => meansOf(grant, config.fallbacks, issuers, solvers, storages, ports)
   return {
     config,
     issuers,
@@ -210,9 +217,11 @@ function meansOf(
   issuers: ReadonlyMap<string, Issuer>,
   solvers: ReadonlyMap<string, ChallengeSolver>,
   storages: ReadonlyMap<string, CertificateStorage>,
+  ports: ValidationPorts | undefined,
 ): Means {
   const storage = storages.get(grant.storage)
-  const solver = grant.verification === undefined ? undefined : solvers.get(grant.verification)
+  const chosen = grant.verification === undefined ? undefined : solvers.get(grant.verification)
+  const solver = chosen === undefined || ports === undefined ? chosen : withOpenPorts(chosen, ports)
   const meansAt = (name: string): Means => {
     const issuer = issuers.get(name)
     if (issuer === undefined || storage === undefined) {

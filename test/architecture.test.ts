@@ -150,7 +150,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'listener-set': ['error-code', 'plugin-api', 'http'],
   'mgmt-listeners': ['http', 'config', 'listener-set'],
   'systemd-notify': ['plugin-api'],
+  'validation-ports': ['channel', 'plugin-api'],
   runtime: [
+    'validation-ports',
     'http',
     'responder-addresses',
     'acme',

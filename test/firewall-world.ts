@@ -115,9 +115,13 @@ export interface FirewallProcess extends AsyncDisposable {
 }
 
 /** `acmems firewall` with the capabilities that it needs, and no more. */
-export async function startFirewallProcess(config: string, tools: string): Promise<FirewallProcess> {
+export async function startFirewallProcess(
+  config: string,
+  tools: string,
+  givenFolder?: string,
+): Promise<FirewallProcess> {
   await using cleanup = new AsyncDisposableStack()
-  const folder = cleanup.use(makeTempFolder('firewall')).path
+  const folder = givenFolder ?? cleanup.use(makeTempFolder('firewall')).path
   const configFile = join(folder, 'acmems.ini')
   writeFileSync(configFile, config)
   const socket = join(folder, 'S')
@@ -125,7 +129,7 @@ export async function startFirewallProcess(config: string, tools: string): Promi
   const child = startChild('setpriv', ['--bounding-set=-all,+net_admin,+net_raw', '--no-new-privs', ...args], {
     env: { PATH: `${tools}:${process.env.PATH}` },
     cwd: folder,
-    logFile: join(folder, 'log'),
+    logFile: join(folder, `log-${performance.now()}`),
   })
   cleanup.use(child)
   await waitUntilReady(child, 'acmems firewall', async () => child.log().includes('may open'))
