@@ -12,6 +12,7 @@ import { openListener } from './http/listener.ts'
 import { createPathDoors } from './http/paths.ts'
 import { createSignatureCheck } from './http/signature-check.ts'
 import { type Installation, type InstallationParts, openInstallation } from './installation.ts'
+import { createInstallerLink } from './installer-link.ts'
 import type { Outages } from './issuance/records.ts'
 import { createListenerSet } from './listener-set.ts'
 import { placeFirstCertificate } from './managed/first-certificate.ts'
@@ -71,8 +72,14 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   let runtime = await createRuntime(config, setupFor)
   const former: Runtime[] = []
   const registered = createRegisteredBoxes(state.boxRegistrations, parts.log)
-  const open = (sections: readonly CertificateSection[], of: Runtime) =>
-    openManagedCertificates(sections, { ...installation, boxes: state.boxes, issuers: of.issuers })
+  const { installer: installerSocket } = config.process
+  const installer = installerSocket === undefined ? undefined : createInstallerLink(installerSocket, config, context)
+  const open = (sections: readonly CertificateSection[], of: Runtime) => {
+    const ownTls = of.config.mgmtTls?.managed
+    return openManagedCertificates(sections, {
+      ...{ ...installation, boxes: state.boxes, issuers: of.issuers, installer, ownTls },
+    })
+  }
   const manage = async (of: Runtime) => await open([...of.config.certificates, ...(await registered.admitAll(of))], of)
   let managed = await manage(runtime)
   await releaseDeadHolders(state.orders, holder, isAlive)
@@ -171,6 +178,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   stack.use(deployment.notes)
   let working: Promise<unknown> | undefined
   stack.defer(async () => void (await working))
+  if (installer !== undefined) stack.use(installer)
   stack.defer(() => stopping.abort(new Error('the server is stopping')))
   stack.defer(() => responders.close())
   stack.defer(() => dnsApi.close(stopGraceMs))
@@ -194,7 +202,10 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
         )
       }),
     )
-  working = Promise.all([renewals.run(), upkeep.run(), deployment.watch.run()])
+  working = Promise.all([
+    ...[renewals.run(), upkeep.run(), deployment.watch.run()],
+    installer?.stay((block) => upkeep.wake(block, { afresh: true })),
+  ])
 
   /** The listener needs a certificate before anybody can be asked for one. */
   async function placeFirst({ mgmtTls, certificates }: Config): Promise<void> {
@@ -234,6 +245,8 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     if (next.stateUrl !== config.stateUrl) parts.log.warn('[state] url takes effect at the next restart')
     if (next.process.responder !== config.process.responder)
       parts.log.warn('[process] responder takes effect at the next restart')
+    if (next.process.installer !== installerSocket)
+      parts.log.warn('[process] installer takes effect at the next restart')
     if (next.logging.destination !== config.logging.destination)
       parts.log.warn('[logging] destination takes effect at the next restart')
     await prepareIssuers(fresh, state.outages, context)

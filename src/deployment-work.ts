@@ -55,8 +55,8 @@ export function createDeploymentWork(parts: DeploymentWorkParts): DeploymentWork
       if (targets.length === 0 || one.section.values.recipient !== undefined) continue
       // What is damaged is told by whoever repairs it.
       const { hookDue } = await readMemory(one.folder).catch(() => ({ hookDue: true }))
-      const current = hookDue === undefined ? await one.holding.current() : undefined
-      if (current === undefined) continue
+      const current = hookDue === undefined ? await one.holding.current().catch(() => undefined) : undefined
+      if (current === undefined || current.isHookDue === true) continue
       const { identifiers } = parseCsrPem(Buffer.from(current.postedBytes).toString('latin1'))
       list.push({ block: one.block, names: identifiers.map(({ value }) => value), serial: current.serial, targets })
     }

@@ -3,17 +3,18 @@ import { join } from 'node:path'
 import { believedNowMs } from './acme/believed-time.ts'
 import { certificateBlockName } from './config/certificate-block.ts'
 import type { CertificateSection } from './config/config.ts'
+import type { InstallerLink } from './installer-link.ts'
 import { createBoxHolding } from './managed/box-holding.ts'
 import { openBoxKey } from './managed/box-key.ts'
 import { type BoxPickUp, createBoxPickUp } from './managed/box-pick-up.ts'
-import { createFileHolding, type FileHolding } from './managed/file-holding.ts'
+import type { FileHolding } from './managed/file-holding.ts'
 import type { Holding } from './managed/holding.ts'
-import { hookFacts, runCommand } from './managed/hooks.ts'
+import { createRemoteHolding } from './managed/remote-holding.ts'
+import { openSectionFiles } from './managed/section-files.ts'
 import type { Managed } from './managed/upkeep.ts'
 import { wishOf } from './managed/wish.ts'
 import type { Issuer, PluginContext } from './plugin-api.ts'
 import type { Boxes } from './state/boxes.ts'
-import { parsePrivateKey } from './x509/private-key.ts'
 import { parseRecipient } from './x509/recipient.ts'
 
 export type ManagedParts = {
@@ -21,6 +22,10 @@ export type ManagedParts = {
   readonly boxes: Boxes
   readonly stateFolder: string
   readonly context: PluginContext
+  /** Who has the keys of files, when it is not us. */
+  readonly installer?: InstallerLink | undefined
+  /** The section whose key is ours all the same: the management listener's own. */
+  readonly ownTls?: string | undefined
 }
 
 /** What is kept up, by today's configuration. @throws Error naming the section whose box cannot be had */
@@ -34,6 +39,8 @@ export async function openManagedCertificates(
       const common = { section, folder, block: certificateBlockName(section.name) }
       const box = await openOwnBox(section, parts)
       if (box !== undefined) return { ...common, holding: box }
+      const remote = openRemote(section, folder, parts)
+      if (remote !== undefined) return { ...common, holding: remote }
       const holding = openFiles(section, folder, parts)
       const pickUp = openPickUp(section, folder, holding, parts)
       return { ...common, holding, ...(pickUp === undefined ? {} : { pickUp }) }
@@ -91,25 +98,24 @@ function openPickUp(
   return createBoxPickUp({ name, source, holding, folder, intervalMs: 1000 * intervalSeconds, context, boxKey })
 }
 
+/** One whose key is with the installer. */
+function openRemote(section: CertificateSection, folder: string, parts: ManagedParts): Holding | undefined {
+  const { installer, ownTls, issuers } = parts
+  if (installer === undefined || section.name === ownTls || section.values.box !== undefined) return undefined
+  const ask = installer.askFor(certificateBlockName(section.name))
+  return createRemoteHolding(section, { ask, folder, issuerKey: issuers.get(section.issuer)?.key ?? '' })
+}
+
 function openFiles(section: CertificateSection, folder: string, parts: ManagedParts): FileHolding {
   const { context } = parts
   const issuer = parts.issuers.get(section.issuer)
-  return createFileHolding(section, {
+  return openSectionFiles(section, {
     folder,
     context,
     wish: wishOf(section, issuer?.key ?? ''),
     async trustedNowMs() {
       const issuerMs = await issuer?.timeMs?.(context).catch(() => undefined)
       return believedNowMs(context.clock.nowMs(), issuerMs)
-    },
-    async makePkcs12(chain, keyPem, password) {
-      const { buildPkcs12 } = await import('./x509/pkcs12.ts')
-      const key = parsePrivateKey(Buffer.from(keyPem))
-      return await buildPkcs12({ key, chainPem: chain.pem, password, friendlyName: section.name }, context)
-    },
-    async check(chain) {
-      const { check, 'hook-timeout': timeoutSeconds } = section.values
-      if (check !== undefined) await runCommand(check, [hookFacts(section, chain)], timeoutSeconds * 1000, context)
     },
   })
 }

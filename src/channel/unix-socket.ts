@@ -13,11 +13,13 @@ export type SocketSettings = {
   readonly mode: number
   /** Gets the socket, where its folder does not decide that. */
   readonly gid: number | undefined
+  /** Who listens there, if somebody does: for the error. */
+  readonly name?: string
 }
 
 /** Listens until it is disposed of; then the socket goes away, if it is still ours. */
 export async function listenOnSocket(
-  { place: given, mode, gid }: SocketSettings,
+  { place: given, mode, gid, name = 'accountd' }: SocketSettings,
   who: Who,
   accept: (socket: Socket) => void,
 ): Promise<AsyncDisposable> {
@@ -47,7 +49,7 @@ export async function listenOnSocket(
     if (gid !== undefined) chownSync(draft, -1, gid)
     if (mode !== 0o600) chmodSync(draft, mode)
     const ours = lstatSync(draft)
-    await linkOver(draft, place)
+    await linkOver(draft, place, name)
     unlinkSync(draft)
     return {
       async [Symbol.asyncDispose]() {
@@ -62,7 +64,7 @@ export async function listenOnSocket(
 }
 
 /** @throws Error when somebody listens there, or it is no socket */
-async function linkOver(draft: string, place: string): Promise<void> {
+async function linkOver(draft: string, place: string, name: string): Promise<void> {
   for (let attempt = 0; attempt < 5; attempt++) {
     try {
       linkSync(draft, place)
@@ -73,7 +75,7 @@ async function linkOver(draft: string, place: string): Promise<void> {
     const there = lstatOf(place)
     if (there === undefined) continue
     if (!there.isSocket()) throw new Error(`${place} is there already, and is no socket: move it away`)
-    if (await isListening(place)) throw new Error(`bind: Address already in use: another accountd listens at ${place}`)
+    if (await isListening(place)) throw new Error(`bind: Address already in use: another ${name} listens at ${place}`)
     removeStale(draft, place, there)
   }
   throw new Error(`${place} is taken again and again by others`)

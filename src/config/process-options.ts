@@ -37,6 +37,13 @@ export const processOptions = {
   installer: socket(
     'the socket of "acmems-install", which has the keys of [certificate] sections and installs them; without it the server does',
   ),
+  'installer-state': {
+    meaning:
+      'where "acmems-install" keeps what it remembers, and the keys of certificates that are asked for: root\'s alone',
+    type: 'path',
+    default: '/var/lib/acmems-install',
+    parse: parsePath,
+  },
   firewall: socket(
     'the socket of "acmems firewall", which opens the ports of validations for as long as they take; without it no port is opened',
   ),

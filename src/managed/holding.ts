@@ -8,6 +8,13 @@ export type HeldRequest = {
   readonly changes: readonly string[]
 }
 
+export type HeldCertificate = HeldRequest & {
+  readonly serial: string
+  readonly notBeforeMs?: number
+  /** Its hook has yet to run, where whoever installs it runs that, too. */
+  readonly isHookDue?: boolean
+}
+
 /** `keyIsLost`: it cannot be repaired. */
 export type Damage = { readonly reason: string; readonly keyIsLost: boolean }
 
@@ -19,7 +26,7 @@ export interface Holding {
   /** What was asked for and is not in place. */
   next(): Promise<HeldRequest | undefined>
   /** What is in place. */
-  current(): Promise<(HeldRequest & { readonly serial: string; readonly notBeforeMs?: number }) | undefined>
+  current(): Promise<HeldCertificate | undefined>
   /** Makes a key where one is needed, and the next request with it. Durable when resolved. */
   begin(): Promise<HeldRequest>
   /** Forgets the next request. */

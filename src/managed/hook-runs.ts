@@ -1,5 +1,4 @@
 import { asProblemError, type ProblemError } from '../acme/problem.ts'
-import { lockFolder } from '../folder-lock.ts'
 import type { PluginContext } from '../plugin-api.ts'
 import type { Chain } from '../x509/chain.ts'
 import { hookFacts, runCommand } from './hooks.ts'
@@ -7,15 +6,20 @@ import type { Managed } from './managed.ts'
 import { readMemory, writeMemory } from './memory.ts'
 import { pauseAfter } from './pause.ts'
 
-export type HookRunParts = {
+/** A certificate with a hook; what is remembered of it is in its folder. */
+export type HookSource = Pick<Managed, 'section' | 'folder'>
+
+export type HookRunParts<Source extends HookSource> = {
   readonly context: PluginContext
-  certificates(): readonly Managed[]
+  certificates(): readonly Source[]
   /** What is installed; undefined: it is no good any more, and the next one runs the hook. */
-  findInstalled(managed: Managed): Promise<Chain | undefined>
-  progress(managed: Managed, text: string): void
+  findInstalled(managed: Source): Promise<Chain | undefined>
+  progress(managed: Source, text: string): void
+  /** Nobody installs it meanwhile. undefined: somebody does just now. */
+  lock(managed: Source): Promise<AsyncDisposable | undefined>
 }
 
-type Due = { readonly managed: Managed; readonly chain: Chain; readonly lock: AsyncDisposable }
+type Due<Source> = { readonly managed: Source; readonly chain: Chain; readonly lock: AsyncDisposable }
 
 /**
  * Runs the hooks that are due, each once for all certificates that name it. Nobody installs meanwhile: what was run is
@@ -23,9 +27,12 @@ type Due = { readonly managed: Managed; readonly chain: Chain; readonly lock: As
  * @param wanted.now those that failed just before, too
  * @returns why some failed
  */
-export async function runDueHooks(parts: HookRunParts, { now = false } = {}): Promise<string[]> {
+export async function runDueHooks<Source extends HookSource>(
+  parts: HookRunParts<Source>,
+  { now = false } = {},
+): Promise<string[]> {
   const { context } = parts
-  const due: Due[] = []
+  const due: Due<Source>[] = []
   const reasons: string[] = []
   try {
     for (const managed of parts.certificates()) {
@@ -48,14 +55,18 @@ export async function runDueHooks(parts: HookRunParts, { now = false } = {}): Pr
   return reasons
 }
 
-async function findDue(managed: Managed, now: boolean, parts: HookRunParts): Promise<Due | undefined> {
+async function findDue<Source extends HookSource>(
+  managed: Source,
+  now: boolean,
+  parts: HookRunParts<Source>,
+): Promise<Due<Source> | undefined> {
   const isDue = async () => {
     const { hookDue } = await readMemory(managed.folder)
     return hookDue !== undefined && (now || hookDue.retryAtMs <= parts.context.clock.nowMs())
   }
   if (!(await isDue())) return undefined
   await using stack = new AsyncDisposableStack()
-  const lock = await lockFolder(managed.folder)
+  const lock = await parts.lock(managed)
   if (lock === undefined) return undefined
   stack.use(lock)
   const chain = (await isDue()) ? await parts.findInstalled(managed) : undefined
@@ -64,7 +75,11 @@ async function findDue(managed: Managed, now: boolean, parts: HookRunParts): Pro
   return { managed, chain, lock }
 }
 
-async function runFor(command: string, list: readonly Due[], { context, progress }: HookRunParts) {
+async function runFor<Source extends HookSource>(
+  command: string,
+  list: readonly Due<Source>[],
+  { context, progress }: HookRunParts<Source>,
+) {
   const facts = list.map(({ managed, chain }) => hookFacts(managed.section, chain))
   const timeoutMs = 1000 * Math.max(...list.map(({ managed }) => managed.section.values['hook-timeout']))
   for (const { managed } of list) progress(managed, 'running its hook')
@@ -77,7 +92,11 @@ async function runFor(command: string, list: readonly Due[], { context, progress
   }
 }
 
-async function settle({ folder }: Managed, problem: ProblemError | undefined, context: PluginContext): Promise<void> {
+async function settle(
+  { folder }: HookSource,
+  problem: ProblemError | undefined,
+  context: PluginContext,
+): Promise<void> {
   const { hookDue, ...rest } = await readMemory(folder)
   if (hookDue === undefined) return
   const next = problem === undefined ? {} : { hookDue: { ...hookDue, ...pauseAfter(hookDue, problem, context) } }

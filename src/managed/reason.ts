@@ -11,6 +11,8 @@ export function reasonOf(error: unknown): string {
 /** @throws ProblemError that says what this machine lacks */
 export async function beginAloud(holding: Holding): Promise<HeldRequest> {
   return await holding.begin().catch((cause: unknown) => {
+    // Whoever makes the key is away, and that says when to come back.
+    if (cause instanceof ProblemError && cause.retry.when === 'notBefore') throw cause
     throw new ProblemError('serverInternal', reasonOf(cause), { retry: { when: 'backoff' }, cause })
   })
 }

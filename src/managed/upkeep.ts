@@ -205,6 +205,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
         context,
         certificates: parts.certificates,
         progress,
+        lock: ({ folder }) => lockFolder(folder),
         async findInstalled(managed) {
           if (managed.pickUp !== undefined) return await managed.pickUp.findInstalled()
           const current = await managed.holding.current()

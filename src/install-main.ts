@@ -1,0 +1,119 @@
+import { randomBytes } from 'node:crypto'
+import { resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { stopSignal } from './cli/stop-signal.ts'
+import { systemClock } from './clock.ts'
+import { environment } from './config/environment.ts'
+import { ConfigError, formatFinding } from './config/finding.ts'
+import { type InstallerConfig, readInstallerConfig } from './installer/configuration.ts'
+import { describeInstaller } from './installer/description.ts'
+import { startInstaller } from './installer/installer.ts'
+import { createLog } from './log.ts'
+import { createSystemdNotifier } from './systemd-notify.ts'
+import { version } from './version.ts'
+
+const usage = `Usage: acmems-install --socket PATH CONFIG...
+       acmems-install --check CONFIG...
+
+Keeps the private keys of the [certificate] sections, and installs their certificates: the part of acmems that is root.
+The server, which then needs not be root, gets requests from it, and hands it certificates; everything about them is
+verified here, by the same configuration files. These must belong to root, and nobody else may write them.
+
+Options:
+  --socket PATH  where the server asks ([process] installer there), or fd:3; its folder's group is who may
+                 (default: [process] installer of the configuration)
+  --check        only say what would be looked after, and where it goes
+  -h, --help     this text
+  --version      the version
+
+SIGTERM and SIGINT end it; SIGHUP reads the configuration again.
+
+Examples:
+  acmems-install --socket /run/acmems-install/S /etc/acmems/acmems.ini
+  acmems-install --check /etc/acmems/acmems.ini
+
+Exit codes: 0 done, 1 it failed, 2 it was called wrongly
+`
+
+class UsageError extends Error {}
+
+async function main(argv: string[]): Promise<void> {
+  const { values, positionals } = readArguments(argv)
+  if (values.help === true) return void process.stdout.write(usage)
+  if (values.version === true) return void process.stdout.write(`${version}\n`)
+  if (positionals.length === 0) throw new UsageError('name a configuration file')
+  // Where we were started, and by whom, is no part of what we do.
+  const files = positionals.map((file) => resolve(file))
+  const socket = values.socket?.startsWith('fd:') === true ? values.socket : resolvePath(values.socket)
+  process.chdir('/')
+  process.umask(0o077)
+  const who = { uid: process.getuid?.() ?? 0, gids: [process.getgid?.() ?? 0, ...(process.getgroups?.() ?? [])] }
+  const read = () => readInstallerConfig({ files, who, environment })
+  const config = read()
+  if (values.check === true) return void process.stdout.write(describeInstaller(config))
+  await serve(socket ?? config.socket, config, read, who)
+}
+
+async function serve(
+  place: string | undefined,
+  config: InstallerConfig,
+  read: () => InstallerConfig,
+  who: { readonly uid: number; readonly gids: readonly number[] },
+): Promise<void> {
+  if (place === undefined) throw new UsageError('name a socket: --socket PATH, or [process] installer')
+  // A log file that the server has would be one that others lead elsewhere.
+  using log = createLog({ ...config.logging, destination: 'stdout' }, process.stdout.isTTY === true)
+  const stopped = stopSignal()
+  const systemd = createSystemdNotifier(environment, log)
+  const parts = { who, clock: systemClock, log, randomBytes: (length: number) => randomBytes(length) }
+  if (who.uid !== 0) log.warn('not started as root: files of others cannot be installed', { uid: who.uid })
+  await using installer = await startInstaller(place, config, parts)
+  process.on('SIGHUP', () => {
+    try {
+      installer.change(read())
+      log.info('configuration reloaded', { configuration: config.files })
+    } catch (error) {
+      const findings = error instanceof ConfigError ? error.findings.map(formatFinding) : undefined
+      log.error('configuration not reloaded; the old one goes on', findings === undefined ? { error } : { findings })
+    }
+    systemd.ready()
+  })
+  log.info('installing', {
+    socket: place,
+    certificates: config.certificates.map(({ name }) => name),
+    configuration: config.files,
+    pid: process.pid,
+  })
+  systemd.ready()
+  const signal = await stopped
+  log.info('stopping', { signal })
+  systemd.stopping()
+}
+
+function resolvePath(path: string | undefined): string | undefined {
+  return path === undefined ? undefined : resolve(path)
+}
+
+function readArguments(argv: string[]) {
+  try {
+    return parseArgs({
+      args: argv,
+      allowPositionals: true,
+      options: {
+        socket: { type: 'string' },
+        check: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+        version: { type: 'boolean' },
+      },
+    })
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : 'wrong arguments')
+  }
+}
+
+try {
+  await main(process.argv.slice(2))
+} catch (error) {
+  process.stderr.write(`acmems-install: ${error instanceof Error ? error.message : String(error)}\n`)
+  process.exitCode = error instanceof UsageError ? 2 : 1
+}
