@@ -163,6 +163,7 @@ export function resolveConfig(
     issuerOf,
     verificationOf,
   })
+  if (process.installer !== undefined) refuseBoxes(ofKind('certificate'), originOf, complain)
   const mgmtTls = resolveMgmtTls(mgmt, certificates, (key, message) => complain(originOf(mgmtSection, key), message))
   const dnsServers = [...verifications.values()].filter(({ plugin }) => plugin.name === 'dns01-server')
   if (dnsApi.listener.length > 0 && dnsServers.length === 0)
@@ -194,6 +195,19 @@ export function resolveConfig(
     certificates,
     accountKeys: plugins.filter((plugin) => plugin.kind === 'accountKey'),
   }
+}
+
+/** A box is opened with a key that the server has; the installer has the keys when there is one. */
+function refuseBoxes(
+  sections: readonly Section[],
+  originOf: (section: Section, key: string) => string,
+  complain: (origin: string, message: string) => void,
+): void {
+  for (const section of sections.filter(({ entries }) => entries.some(({ key }) => key === 'box')))
+    complain(
+      originOf(section, 'box'),
+      `[${sectionKey(section)}] has a box, which the installer ([process] installer) does not open: put the section into a file of its own, for "acmems renew" or "acmems agent" to fetch it as root`,
+    )
 }
 
 function isKnown(section: Section, { lenient, findings }: OptionsReader): boolean {
