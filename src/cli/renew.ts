@@ -11,6 +11,7 @@ import { releaseDeadHolders } from '../order-holder.ts'
 import type { IssuanceEvent } from '../plugin-api.ts'
 import { isAlive } from '../process-id.ts'
 import { type ConfigFlags, withConfigFlags } from './config-arguments.ts'
+import { openInstaller } from './installer-choice.ts'
 import { type Desk, openDesk } from './open-installation.ts'
 import { runningServers } from './running-servers.ts'
 import { printJson } from './table.ts'
@@ -50,7 +51,10 @@ async function renew(words: string[], flags: Flags): Promise<void> {
   const { openManagedCertificates } = await import('../managed-certificates.ts')
   const runtime = await desk.openRuntime()
   const { state } = desk
-  const parts = { ...desk, boxes: state.boxes, issuers: runtime.issuers }
+  await using installerParts = new AsyncDisposableStack()
+  const installer = await openInstaller(desk, installerParts)
+  const ownTls = desk.config.mgmtTls?.managed
+  const parts = { ...desk, boxes: state.boxes, issuers: runtime.issuers, installer, ownTls }
   const managed = await openManagedCertificates(desk.config.certificates, parts)
   const chosen = choose(
     managed,
@@ -79,9 +83,12 @@ async function renew(words: string[], flags: Flags): Promise<void> {
     responders.use(await openResponders(desk, runtime))
   const done: Done[] = []
   for (const one of chosen) done.push({ name: one.section.name, look: await lookPatiently(one) })
-  const hookFailures = await upkeep.runHooks({ now: true })
-  const { lookWhetherServed } = await import('./served-here.ts')
   const changed = new Set(done.flatMap(({ name, look }) => ('serial' in look ? [name] : [])))
+  const hookFailures = [
+    ...(await upkeep.runHooks({ now: true })),
+    ...((await installer?.finishHooks(chosen.filter(({ section }) => changed.has(section.name)))) ?? []),
+  ]
+  const { lookWhetherServed } = await import('./served-here.ts')
   const notServed = await lookWhetherServed(desk, runtime, chosen, changed, (event) => events.push(event))
   await state.audit.add(events.map(auditEventOf))
   for (const event of events) await runtime.notify(event)
