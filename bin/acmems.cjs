@@ -9,7 +9,8 @@ const path = require('path')
 const { pathToFileURL } = require('url')
 
 const neededMajor = 24
-const program = path.join(__dirname, '..', 'dist', 'acmems.js')
+const isInstaller = require.main && path.basename(require.main.filename) === 'acmems-install.cjs'
+const program = path.join(__dirname, '..', 'dist', isInstaller ? 'acmems-install.js' : 'acmems.js')
 
 function fail(reason) {
   process.stderr.write(`acmems: ${reason}\n`)

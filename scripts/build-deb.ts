@@ -85,6 +85,8 @@ function addProgram(tree: Tree, dist: string, nodeFolder: string): void {
     tree.file(`${home}/bin/${name}`, readPackaging(`debian/${name}`), 0o755)
     tree.link(`usr/bin/${name}`, `../lib/acmems/bin/${name}`)
   }
+  tree.file(`${home}/bin/acmems-install`, readPackaging('debian/acmems-install'), 0o755)
+  tree.link('usr/sbin/acmems-install', '../lib/acmems/bin/acmems-install')
 }
 
 function addUnits(tree: Tree): void {

@@ -42,7 +42,7 @@ export async function buildRelease({ outdir, declarations }: BuildOptions): Prom
 }
 
 /**
- * One entry, and a chunk for each command: `acmems --version` then waits for no server's libraries.
+ * An entry for each program, and a chunk for each command: `acmems --version` then waits for no server's libraries.
  * Names stay, white space goes: the engine keeps the source text in memory, and one letter beyond Latin-1 in a comment
  * makes it keep two octets for every character of the file (measured: 12 MB more in an idle server).
  * Node's compile cache is left alone: it saves 50 ms of 230, for executable code in a folder that others may share.
@@ -50,7 +50,7 @@ export async function buildRelease({ outdir, declarations }: BuildOptions): Prom
 async function bundle(outdir: string): Promise<Metafile> {
   const { metafile } = await build({
     absWorkingDir: root,
-    entryPoints: { acmems: 'src/main.ts' },
+    entryPoints: { acmems: 'src/main.ts', 'acmems-install': 'src/install-main.ts' },
     outdir,
     bundle: true,
     splitting: true,

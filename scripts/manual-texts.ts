@@ -8,6 +8,7 @@ export const seeAlso = [
   'acmems-agent(1)',
   'agent.sh(1)',
   'acmems.ini(5)',
+  'acmems-install(8)',
   'systemd.service(5)',
 ]
 

@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type Command, Help } from 'commander'
 import { configReference, type ReferenceKey, type ReferenceSection } from '../src/config/reference.ts'
+import { usage as installerUsage } from '../src/installer/usage.ts'
 import { builtinPlugins } from '../src/plugins/builtin.ts'
 import { createProgram } from '../src/program.ts'
 import { version } from '../src/version.ts'
@@ -24,6 +25,7 @@ export async function manualPages(date = ''): Promise<Page[]> {
     ...program.commands
       .filter(hasOwnPage)
       .map((command) => ({ file: `acmems-${command.name()}.1`, text: commandPage(command, { date, source }) })),
+    { file: 'acmems-install.8', text: installerPage({ date, source }) },
     { file: 'agent.sh.1', text: shellAgentPage({ date, source }) },
     { file: 'acmems.ini.5', text: configurationPage({ date, source }) },
   ]
@@ -150,6 +152,50 @@ function afterHelp(command: Command): { text: string; examples: string } {
       .join('\n')
       .trim(),
   }
+}
+
+/** From what `acmems-install --help` prints. */
+function installerPage(edition: Edition): string {
+  const [synopsis = '', description = '', options = '', signalText = '', examples = '', exits = ''] = installerUsage
+    .trim()
+    .split('\n\n')
+  const indented = (block: string) => block.split('\n').slice(1)
+  return [
+    pageHead({
+      name: 'acmems-install',
+      section: 8,
+      summary: 'keep the keys of certificates, and install them',
+      ...edition,
+    }),
+    heading('SYNOPSIS'),
+    synopsis
+      .replace('Usage: ', '')
+      .split('\n')
+      .map((line) =>
+        line.trim().replace(/^(\S+) (.*)$/, (_all, name: string, rest: string) => `${bold(name)} ${roff(rest)}`),
+      )
+      .join('\n.br\n'),
+    `\n${heading('DESCRIPTION')}`,
+    paragraphs(description),
+    heading('OPTIONS'),
+    // A long meaning goes on in the next line.
+    twoColumns(
+      indented(options)
+        .join('\n')
+        .replace(/\n {10,}/g, ' '),
+    ),
+    heading('SIGNALS'),
+    paragraphs(signalText),
+    heading('EXIT STATUS'),
+    paragraphs(exits.replace(/^Exit codes: /, '')),
+    heading('EXAMPLES'),
+    verbatim(
+      indented(examples)
+        .map((line) => line.slice(2))
+        .join('\n'),
+    ),
+    seeAlsoSection('acmems-install(8)'),
+  ].join('')
 }
 
 /** From what `agent.sh --help` prints: paragraphs, tables of two columns, and blocks to be left as they are. */

@@ -42,15 +42,17 @@ function argument(text: string): string {
 
 export type Heading = {
   readonly name: string
-  readonly section: 1 | 5
+  readonly section: 1 | 5 | 8 | 8 | 8
   readonly summary: string
   /** Where it is known; a page without one says none. */
   readonly date: string
   readonly source: string
 }
 
+const manuals = { 1: 'User Commands', 5: 'File Formats', 8: 'System Administration' } as const
+
 export function pageHead({ name, section, summary, date, source }: Heading): string {
-  const title = `.TH ${argument(name)} ${section} ${argument(date)} ${argument(source)} ${argument(section === 1 ? 'User Commands' : 'File Formats')}`
+  const title = `.TH ${argument(name)} ${section} ${argument(date)} ${argument(source)} ${argument(manuals[section])}`
   // Nobody hyphenates a command.
   return `.\\" Made from the program itself: node scripts/manuals.ts\n${title}\n.nh\n.ad l\n${heading('NAME')}${roff(name)} \\- ${roff(summary)}\n`
 }

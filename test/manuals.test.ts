@@ -52,7 +52,7 @@ for (const { file, text } of pages) {
     mandoc?.(path)
     for (const title of ['NAME', 'DESCRIPTION', 'SEE ALSO'])
       assert.match(groff?.(path) ?? title, new RegExp(`^${title}$`, 'm'))
-    assert.match(text, /^\.TH "[\w.\\-]+" [15] "2026\\-01\\-01" "acmems /m)
+    assert.match(text, /^\.TH "[\w.\\-]+" [158] "2026\\-01\\-01" "acmems /m)
     assert.doesNotMatch(text, /undefined|\[object/)
   })
 }

@@ -45,6 +45,7 @@ test('the published package', async (t) => {
       'agent/agent.sh',
       'bin/acmems.cjs',
       'bin/acme-register.cjs',
+      'bin/acmems-install.cjs',
       'dist/acmems.js',
       'dist/THIRD-PARTY.txt',
       'LICENSE',
