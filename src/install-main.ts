@@ -17,16 +17,21 @@ class UsageError extends Error {}
 
 async function main(argv: string[]): Promise<void> {
   const { values, positionals } = readArguments(argv)
+  if (values.confined !== undefined) {
+    const { proveDrop } = await import('./parts/proof-of-drop.ts')
+    proveDrop(values.confined)
+  }
   if (values.help === true) return void process.stdout.write(usage)
   if (values.version === true) return void process.stdout.write(`${version}\n`)
-  if (positionals.length === 0) throw new UsageError('name a configuration file')
+  const { set: assignments = [], lenient = false } = values
+  if (positionals.length === 0 && assignments.length === 0) throw new UsageError('name a configuration file')
   // Where we were started, and by whom, is no part of what we do.
   const files = positionals.map((file) => resolve(file))
   const socket = values.socket?.startsWith('fd:') === true ? values.socket : resolvePath(values.socket)
   process.chdir('/')
   process.umask(0o077)
   const who = { uid: process.getuid?.() ?? 0, gids: [process.getgid?.() ?? 0, ...(process.getgroups?.() ?? [])] }
-  const read = () => readInstallerConfig({ files, who, environment })
+  const read = () => readInstallerConfig({ files, who, environment, assignments, lenient })
   const config = read()
   if (values.check === true) return void process.stdout.write(describeInstaller(config))
   await serve(socket ?? config.socket, config, read, who)
@@ -80,6 +85,10 @@ function readArguments(argv: string[]) {
       options: {
         socket: { type: 'string' },
         check: { type: 'boolean' },
+        set: { type: 'string', multiple: true },
+        lenient: { type: 'boolean' },
+        // Said by the launcher: what we are to be, and no more.
+        confined: { type: 'string' },
         help: { type: 'boolean', short: 'h' },
         version: { type: 'boolean' },
       },

@@ -272,7 +272,16 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ],
   program: ['cli', 'version'],
   main: ['cli', 'parts/proof-of-drop', 'program'],
-  'install-main': ['cli/stop-signal', 'clock', 'config', 'installer', 'log', 'systemd-notify', 'version'],
+  'install-main': [
+    'cli/stop-signal',
+    'clock',
+    'config',
+    'installer',
+    'log',
+    'parts/proof-of-drop',
+    'systemd-notify',
+    'version',
+  ],
 }
 
 type Import = { readonly file: string; readonly part: string; readonly target: string }

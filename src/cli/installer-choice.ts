@@ -1,6 +1,7 @@
 import { environment } from '../config/environment.ts'
 import { createInstallerLink, type InstallerLink } from '../installer-link.ts'
 import type { Managed } from '../managed/upkeep.ts'
+import type { ConfigFlags } from './config-arguments.ts'
 import type { Desk } from './open-installation.ts'
 
 /** Who has the keys, for a command that does the server's work once. */
@@ -17,7 +18,11 @@ const pauseMs = 500
  * @returns undefined: there is none
  * @throws Error when it does not run and we are not root
  */
-export async function openInstaller(desk: Desk, stack: AsyncDisposableStack): Promise<ChosenInstaller | undefined> {
+export async function openInstaller(
+  desk: Desk,
+  flags: ConfigFlags,
+  stack: AsyncDisposableStack,
+): Promise<ChosenInstaller | undefined> {
   const { installer: path } = desk.config.process
   if (path === undefined || desk.config.certificates.length === 0) return undefined
   const link = stack.use(createInstallerLink(path, desk.config, desk.context))
@@ -25,18 +30,22 @@ export async function openInstaller(desk: Desk, stack: AsyncDisposableStack): Pr
     await link.ask('hello', {})
     return { ...link, finishHooks: (changed) => waitForHooks(changed, desk) }
   } catch (error) {
-    if (process.getuid?.() === 0) return await openHere(desk, stack)
+    if (process.getuid?.() === 0) return await openHere(desk, flags, stack)
     const why = error instanceof Error ? error.message : 'unknown reason'
     throw new Error(`${why}; start it (systemctl start acmems-install), or run this as root`)
   }
 }
 
 /** By the installer's own rules, and in its own folder: it goes on where we leave off. */
-async function openHere(desk: Desk, stack: AsyncDisposableStack): Promise<ChosenInstaller> {
+async function openHere(
+  desk: Desk,
+  { set: assignments, lenient }: ConfigFlags,
+  stack: AsyncDisposableStack,
+): Promise<ChosenInstaller> {
   const { readInstallerConfig } = await import('../installer/configuration.ts')
   const { openInstallations } = await import('../installer/installer.ts')
   const who = { uid: 0, gids: [0] }
-  const config = readInstallerConfig({ files: desk.config.files, who, environment })
+  const config = readInstallerConfig({ files: desk.config.files, who, environment, assignments, lenient })
   const installations = stack.use(await openInstallations(config, { ...desk.context, who }, desk.context.signal))
   return {
     ask: installations.answer,

@@ -52,7 +52,7 @@ async function renew(words: string[], flags: Flags): Promise<void> {
   const runtime = await desk.openRuntime()
   const { state } = desk
   await using installerParts = new AsyncDisposableStack()
-  const installer = await openInstaller(desk, installerParts)
+  const installer = await openInstaller(desk, flags, installerParts)
   const ownTls = desk.config.mgmtTls?.managed
   const parts = { ...desk, boxes: state.boxes, issuers: runtime.issuers, installer, ownTls }
   const managed = await openManagedCertificates(desk.config.certificates, parts)

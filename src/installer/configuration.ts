@@ -6,9 +6,10 @@ import type { CertificateSection } from '../config/config.ts'
 import { modernize } from '../config/early-dialect.ts'
 import { ConfigError, type Finding } from '../config/finding.ts'
 import { parseIni, type Section } from '../config/ini.ts'
-import { findRepeatedSections, overlay } from '../config/layers.ts'
+import { environmentLayer, findRepeatedSections, flagLayer, overlay } from '../config/layers.ts'
 import { readOptions } from '../config/options.ts'
 import { type ProcessValues, processOptions } from '../config/process-options.ts'
+import { knownKeys } from '../config/sections.ts'
 import { type LoggingValues, loggingOptions } from '../config/static-sections.ts'
 import { checkTrustedFile } from './trusted-file.ts'
 
@@ -29,15 +30,19 @@ export type InstallerConfig = {
 export type InstallerSources = {
   readonly files: readonly string[]
   readonly who: Who
-  /** For `${ENV:NAME}`. */
+  /** Root's own: `ACMEMS_SECTION_KEY`, and for `${ENV:NAME}`. */
   readonly environment: Readonly<Record<string, string | undefined>>
+  /** `--set` values. */
+  readonly assignments: readonly string[]
+  readonly lenient: boolean
 }
 
 /**
- * Reads what root obeys: files alone, and only those that nobody else can write.
+ * Reads what root obeys: files that nobody else can write, and what root was started with.
  * @throws ConfigError with every error found, each with its place
  */
-export function readInstallerConfig({ files, who, environment }: InstallerSources): InstallerConfig {
+export function readInstallerConfig(sources: InstallerSources): InstallerConfig {
+  const { files, who, environment, assignments, lenient } = sources
   const findings: Finding[] = []
   const paths = files.map((file) => resolve(file))
   let sections: Section[] = []
@@ -47,7 +52,10 @@ export function readInstallerConfig({ files, who, environment }: InstallerSource
     findings.push(...parsed.findings, ...findRepeatedSections(parsed.sections))
     sections = overlay(sections, modernize(parsed.sections))
   }
-  const reader = { lenient: false, environment, findings }
+  // What is said about them is the server's to say: it knows every key.
+  sections = overlay(sections, environmentLayer(environment, sections, knownKeys([])).sections)
+  sections = overlay(sections, flagLayer(assignments).sections)
+  const reader = { lenient, environment, findings }
   const single = (kind: string) =>
     sections.find((section) => section.kind === kind) ?? { kind, name: undefined, origin: 'default', entries: [] }
   const process = readOptions(single('process'), processOptions, reader) as ProcessValues

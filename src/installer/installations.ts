@@ -54,6 +54,8 @@ export function createInstallations({ config: first, who, context }: Installatio
   let lastWorkMs = -settlingMs
   let lookedAtMs = clock.monotonicMs()
   let areHooksNew = true
+  /** Somebody may have cured what failed. */
+  let areHooksAfresh = false
 
   function openAll(): Map<string, Own> {
     return new Map(config.certificates.map((section) => [section.name, open(section)]))
@@ -214,8 +216,10 @@ export function createInstallations({ config: first, who, context }: Installatio
       const sinceMs = nowMs - lookedAtMs
       if (sinceMs >= longestSettlingMs || (isQuiet && (areHooksNew || sinceMs >= hooksEveryMs))) {
         lookedAtMs = nowMs
+        const wanted = { now: areHooksAfresh }
         areHooksNew = false
-        await runHooks().catch((error: unknown) => log.error('hooks could not be run', { error }))
+        areHooksAfresh = false
+        await runHooks(wanted).catch((error: unknown) => log.error('hooks could not be run', { error }))
       }
       await clock.sleep(pauseMs, context.signal).catch(() => undefined)
     }
@@ -228,6 +232,8 @@ export function createInstallations({ config: first, who, context }: Installatio
     change(next) {
       config = next
       all = openAll()
+      areHooksNew = true
+      areHooksAfresh = true
     },
   }
 }

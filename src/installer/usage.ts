@@ -10,6 +10,9 @@ Options:
   --socket PATH  where the server asks ([process] installer there), or fd:3; its folder's group is who may
                  (default: [process] installer of the configuration)
   --check        only say what would be looked after, and where it goes
+  --set section.key=value
+                 set one key, over files and environment; repeat it for more
+  --lenient      unknown keys are warnings, as with acmems
   -h, --help     this text
   --version      the version
 
