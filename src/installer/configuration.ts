@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Who } from '../channel/permissions.ts'
+import { certificateOptions } from '../config/certificate-options.ts'
 import { resolveCertificates } from '../config/certificates.ts'
 import type { CertificateSection } from '../config/config.ts'
 import { modernize } from '../config/early-dialect.ts'
@@ -9,8 +10,8 @@ import { parseIni, type Section } from '../config/ini.ts'
 import { environmentLayer, findRepeatedSections, flagLayer, overlay } from '../config/layers.ts'
 import { readOptions } from '../config/options.ts'
 import { type ProcessValues, processOptions } from '../config/process-options.ts'
-import { knownKeys } from '../config/sections.ts'
-import { type LoggingValues, loggingOptions } from '../config/static-sections.ts'
+import { issuerOptions, type LoggingValues, loggingOptions, mgmtOptions } from '../config/static-sections.ts'
+import type { Options } from '../plugin-api.ts'
 import { checkTrustedFile } from './trusted-file.ts'
 
 /** A certificate that we look after; `issuer` in words, to know when it is another one. */
@@ -37,6 +38,22 @@ export type InstallerSources = {
   readonly lenient: boolean
 }
 
+const issuerPlaceKeys = ['type', 'acme-server', 'server'] as const
+
+/** What the environment can say to us. Not from the list of all sections: that knows every plugin. */
+const variables = new Map(
+  Object.entries({
+    ...{ certificate: certificateOptions, process: processOptions, logging: loggingOptions, mgmt: mgmtOptions },
+    ...{ account: issuerOptions, issuer: issuerOptions },
+  }).map(([kind, options]: [string, Options]) => {
+    const keys = Object.entries(options).flatMap(([key, { list = false, secret }]) =>
+      (secret === true ? [key, `${key}-file`] : [key]).map((one): [string, { list: boolean }] => [one, { list }]),
+    )
+    const places = issuerPlaceKeys.map((key): [string, { list: boolean }] => [key, { list: false }])
+    return [kind, new Map(options === issuerOptions ? [...keys, ...places] : keys)]
+  }),
+)
+
 /**
  * Reads what root obeys: files that nobody else can write, and what root was started with.
  * @throws ConfigError with every error found, each with its place
@@ -53,7 +70,7 @@ export function readInstallerConfig(sources: InstallerSources): InstallerConfig 
     sections = overlay(sections, modernize(parsed.sections))
   }
   // What is said about them is the server's to say: it knows every key.
-  sections = overlay(sections, environmentLayer(environment, sections, knownKeys([])).sections)
+  sections = overlay(sections, environmentLayer(environment, sections, variables).sections)
   sections = overlay(sections, flagLayer(assignments).sections)
   const reader = { lenient, environment, findings }
   const single = (kind: string) =>
@@ -127,6 +144,6 @@ function placeOf(issuer: string, sections: readonly Section[]): string {
   const section =
     sections.find(({ kind, name }) => kind === 'issuer' && name === issuer) ??
     sections.find(({ kind }) => kind === 'account' && issuer === 'default')
-  const said = section === undefined ? [] : ['type', 'acme-server', 'server'].map((key) => lastOf(section, key) ?? '')
+  const said = section === undefined ? [] : issuerPlaceKeys.map((key) => lastOf(section, key) ?? '')
   return [issuer, ...said].join(' ').trimEnd()
 }

@@ -1,0 +1,177 @@
+// acmems-install where things go wrong: killed in the middle, alone, with a configuration that others can write.
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { build } from 'esbuild'
+import { accountAndHttp01 } from './acmems.ts'
+import { runCommand } from './command.ts'
+import { checkout } from './documentation.ts'
+import { isRoot, makeInstallerWorld, until, whyNotAsOther } from './installer-world.ts'
+import { startPebble } from './peers/pebble.ts'
+import { requirePeer } from './peers/peers.ts'
+
+const local = '[account]\ntype = local\n'
+const installMain = join(checkout, 'src/install-main.ts')
+const openssl = (...args: string[]) => execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' })
+const serialIn = (file: string) => new X509Certificate(readFileSync(file)).serialNumber
+const kill = (pid: number) => process.kill(pid, 'SIGKILL')
+
+function assertPair(keyFile: string, file: string): void {
+  assert.equal(openssl('pkey', '-in', keyFile, '-pubout'), openssl('x509', '-in', file, '-noout', '-pubkey'))
+}
+
+test('what runs as root has no network client, no database and no ACME client in it', async () => {
+  const { metafile } = await build({
+    ...{ entryPoints: [installMain], bundle: true, splitting: true, write: false, metafile: true },
+    ...{ format: 'esm', platform: 'node', outdir: 'nowhere', absWorkingDir: checkout, logLevel: 'silent' },
+  })
+  const inputs = Object.keys(metafile.inputs)
+  assert.ok(inputs.includes('src/managed/file-holding.ts'))
+  const forbidden =
+    /node_modules\/(undici|kysely|pg|pg-\w+|tldts|jose|commander)\/|^src\/(acme-client|state|http|issuance\/issue|plugins\/(?!option-values|address-range)|responder|sign|dns)\b/
+  assert.deepEqual(
+    inputs.filter((path) => forbidden.test(path)),
+    [],
+  )
+  const builtins = Object.values(metafile.outputs)
+    .flatMap(({ imports }) => imports)
+    .map(({ path }) => path.replace(/^node:/, ''))
+  assert.deepEqual(
+    builtins.filter((path) => /^(sqlite|https?|http2|tls|dgram|dns|inspector|vm)\b/.test(path)),
+    [],
+  )
+})
+
+test('killed with -9 in the middle, either part: in order afterwards, with one certificate for each need', async (t) => {
+  if (!requirePeer(t, 'pebble') || !requirePeer(t, 'pebble-challtestsrv') || !requirePeer(t, 'openssl')) return
+  const reason = isRoot ? whyNotAsOther() : undefined
+  if (reason !== undefined) return t.skip(reason)
+  await using pebble = await startPebble({ authzReuse: 0 })
+  const issued = pebble.issuedCount()
+  await using world = await makeInstallerWorld('')
+  const at = (name: string) => join(world.folder, name)
+  const [key, pem] = [join(world.tls, 'web.key'), join(world.tls, 'web.pem')]
+  const waits = (mark: string, hold: string) => `echo x >> ${at(mark)}; while test -e ${at(hold)}; do sleep 0.05; done`
+  world.configure(
+    `${accountAndHttp01(pebble)}[certificate "web"]\ndomain = www.example.org\nkey = TLS/web.key\nfullchain = TLS/web.pem\ncheck = ${waits('checked', 'hold-check')}\nhook = ${waits('hooked', 'hold-hook')}\n`,
+  )
+  const count = (mark: string) => (existsSync(at(mark)) ? readFileSync(at(mark), 'utf8').trim().split('\n').length : 0)
+  for (const hold of ['hold-check', 'hold-hook']) writeFileSync(at(hold), '')
+
+  // The installer is not there yet: nothing is ordered, and when it comes it goes on at once.
+  let server = await world.startServer()
+  await until('the complaint', () => server.log().includes('"msg":"the installer is away"'), [server])
+  let installer = await world.startInstaller()
+  await until('the check', () => count('checked') === 1, [server, installer])
+  // Between the files and the note that they are installed.
+  kill(installer.pid)
+  rmSync(at('hold-check'))
+  installer = await world.startInstaller()
+  await until('the hook', () => count('hooked') === 1, [server, installer])
+  // In the middle of the hook: it runs again.
+  kill(installer.pid)
+  rmSync(at('hold-hook'))
+  installer = await world.startInstaller()
+  await until('the hook again', () => count('hooked') === 2, [server, installer])
+  assertPair(key, pem)
+  const first = serialIn(pem)
+  assert.equal(pebble.issuedCount() - issued, 1)
+
+  // The key is lost, so another certificate is had; the server dies while it is being installed.
+  rmSync(key)
+  writeFileSync(at('hold-check'), '')
+  const checks = count('checked')
+  process.kill(server.pid, 'SIGHUP')
+  await until('the next check', () => count('checked') > checks, [server, installer])
+  kill(server.pid)
+  rmSync(at('hold-check'))
+  server = await world.startServer()
+  await until('the next hook', () => count('hooked') === 3, [server, installer])
+  assertPair(key, pem)
+  assert.notEqual(serialIn(pem), first)
+  assert.equal(pebble.issuedCount() - issued, 2, 'one for each need')
+  if (isRoot) {
+    // Without the installer root does its work, by the same memory: there is nothing to do.
+    await installer.stop()
+    const { code, out, err } = await runCommand(['renew', world.configFile])
+    assert.deepEqual([code, out, err], [0, '', ''])
+    assert.equal(pebble.issuedCount() - issued, 2)
+  }
+})
+
+test('a user who is not there, a hook that fails: said, nothing left half done, tried again', async () => {
+  await using world = await makeInstallerWorld('')
+  const at = (name: string) => join(world.folder, name)
+  const section = (owner: string) =>
+    `${local}[certificate "web"]\ndomain = www.example.org\ndirectory = TLS/web\nowner = ${owner}\nhook = test -e ${at('cured')} && echo ran > ${at('hooked')}\n`
+  world.configure(section('nobody-of-that-name'))
+  const installer = await world.startInstaller()
+  const server = await world.startServer()
+  const all = [server, installer]
+  await until('the complaint', () => /does not know the user nobody-of-that-name/.test(server.log()), all)
+  assert.match(installer.log(), /"ask":"begin","certificate":"web","why":"this machine does not know the user/)
+  assert.ok(!existsSync(join(world.tls, 'web')))
+  // Cured: who reads the configuration again is followed by the other.
+  world.configure(section(String(process.getuid?.() ?? 0)))
+  process.kill(installer.pid, 'SIGHUP')
+  await until('the certificate', () => existsSync(join(world.tls, 'web/privkey.pem')), all)
+  await until('the failing hook', () => /the hook failed/.test(installer.log()), all)
+  writeFileSync(at('cured'), '')
+  process.kill(installer.pid, 'SIGHUP')
+  await until('the hook', () => existsSync(at('hooked')), all)
+})
+
+test('root obeys only what is its own: files, folders, links and roots that others can write are refused', async () => {
+  await using world = await makeInstallerWorld(
+    `${local}[certificate "web"]\ndomain = www.example.org\ndirectory = TLS/web\n[certificate "own"]\ndomain = own.example.org\ndirectory = TLS/own\nreuse-key = yes\n`,
+  )
+  const check = (file: string) => spawnSync(process.execPath, [installMain, '--check', file], { encoding: 'utf8' })
+  const fine = check(world.configFile)
+  assert.equal(fine.status, 0, fine.stderr)
+  assert.match(
+    fine.stdout,
+    /certificate "web": www\.example\.org\n(?: {2}installs .*\n)? {2}installs .*\/tls\/web\/cert\.pem/,
+  )
+  const refused = (file: string, why: RegExp) => {
+    const { status, stderr } = check(file)
+    assert.deepEqual([status, why.test(stderr)], [1, true], stderr)
+  }
+  const loose = join(world.folder, 'loose')
+  mkdirSync(loose)
+  const inLoose = join(loose, 'acmems.ini')
+  writeFileSync(inLoose, readFileSync(world.configFile), { mode: 0o600 })
+  chmodSync(loose, 0o777)
+  refused(inLoose, /loose.*chmod go-w/)
+  const link = join(world.folder, 'link.ini')
+  symlinkSync(inLoose, link)
+  refused(link, /loose.*chmod go-w/)
+  chmodSync(world.configFile, 0o660)
+  refused(world.configFile, /can be written by others \(mode 0660\): chmod go-w/)
+  chmodSync(world.configFile, 0o640)
+  appendFileSync(
+    world.configFile,
+    `[certificate "pinned"]\ndomain = pin.example.org\ndirectory = ${world.tls}/pin\nca-file = ${inLoose}\n`,
+  )
+  refused(world.configFile, /\[certificate "pinned"\] ca-file.*loose/)
+  // A box is for others; and who has the installer has no boxes.
+  const boxes = join(world.folder, 'boxes.ini')
+  writeFileSync(
+    boxes,
+    '[issuer "hub"]\ntype = acmems\nserver = https://hub.example.org\n[process]\ninstaller = /run/x/S\n[certificate "far"]\ndomain = far.example.org\nissuer = hub\nbox = far\ndirectory = /etc/ssl/far\n',
+  )
+  const { code, err } = await runCommand(['check-config', boxes])
+  assert.equal(code, 1)
+  assert.match(err, /boxes\.ini:9: .*has a box, which the installer .* "acmems renew" or "acmems agent"/)
+})
