@@ -171,6 +171,10 @@ test('root obeys only what is its own: files, folders, links and roots that othe
     boxes,
     '[issuer "hub"]\ntype = acmems\nserver = https://hub.example.org\n[process]\ninstaller = /run/x/S\n[certificate "far"]\ndomain = far.example.org\nissuer = hub\nbox = far\ndirectory = /etc/ssl/far\n',
   )
+  const meaning = await runCommand(['check-config', world.configFile])
+  assert.match(meaning.out, /keys of certificates: made, kept and installed by acmems-install at .*\/run\/S\n/)
+  const doctor = await runCommand(['doctor', 'www.example.org', '--config', world.configFile])
+  assert.match(doctor.out, /FAILS {2}installer .*the installer does not answer.*\n.*systemctl status acmems-install/)
   const { code, err } = await runCommand(['check-config', boxes])
   assert.equal(code, 1)
   assert.match(err, /boxes\.ini:9: .*has a box, which the installer .* "acmems renew" or "acmems agent"/)

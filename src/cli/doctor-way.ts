@@ -10,6 +10,7 @@ import { readVerification } from './dns-records.ts'
 import { type IssuerView, judgeIssuer, judgeLimits, viewIssuer } from './doctor-ca.ts'
 import { type NameView, viewCaa, viewName } from './doctor-dns.ts'
 import type { DoctorFinding } from './doctor-finding.ts'
+import { examineInstaller } from './doctor-installer.ts'
 import type { Instruments, Way } from './doctor-instruments.ts'
 import { judgeCaaView, judgePrivateView, judgePublicView } from './doctor-judgement.ts'
 import { examineProof } from './doctor-proof.ts'
@@ -19,7 +20,7 @@ import { isOwnAddress } from './doctor-rehearsal.ts'
 export async function examine(identifier: Identifier, instruments: Instruments): Promise<DoctorFinding[]> {
   const ways = waysOf(identifier, instruments.config)
   if (ways.length === 0) return [refusal(identifier, instruments.config)]
-  const findings = examineDoors(instruments.config)
+  const findings = [...examineDoors(instruments.config), ...(await examineInstaller(identifier, instruments))]
   for (const way of ways) findings.push(...(await examineWay(identifier, way, instruments)))
   return findings
 }
