@@ -3,12 +3,13 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { chmodSync, globSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { needPeer, peersFolder } from './peers/peers.ts'
+import { main } from './program.ts'
 
-export const main = resolve(import.meta.dirname, '../src/main.ts')
+export { main }
 
 /** A folder that only we may write to, as accountd wants it; the PEM of a new key in it. */
 export function makeKeyFolder(name: string, kind: 'rsa' | 'P-256' | 'P-384' = 'rsa') {

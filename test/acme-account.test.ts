@@ -4,7 +4,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, describe, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isJsonObject, type JsonObject } from '../src/acme/json-object.ts'
@@ -20,8 +20,7 @@ import { makeCsr, postCsr, type SignReply } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
-
-const main = resolve(import.meta.dirname, '../src/main.ts')
+import { main } from './program.ts'
 
 function requirePeers(t: TestContext): boolean {
   return (['pebble', 'pebble-challtestsrv', 'openssl'] as const).every((name) => requirePeer(t, name) !== undefined)

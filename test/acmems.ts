@@ -1,10 +1,9 @@
 // acmems itself as a process, configured by a text, with its state in a folder of its own.
 import { writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
-
-const main = resolve(import.meta.dirname, '../src/main.ts')
+import { main } from './program.ts'
 
 export interface Acmems extends AsyncDisposable {
   readonly pid: number
@@ -27,6 +26,8 @@ export type AcmemsOptions = {
   readonly args?: readonly string[]
   /** What keeps certificates up without doors; then there is no [mgmt] listener but one that is written. */
   readonly command?: 'serve' | 'agent'
+  /** The file to run; `sources` for what wraps modules. */
+  readonly program?: string
 }
 
 /** @param config sections as a function of what only the moment knows; [state] and [mgmt] listener are added */
@@ -46,7 +47,7 @@ export async function startAcmems(config: string, options: AcmemsOptions = {}): 
       : `${state}${listener}${config.replace('[mgmt]\n', `[mgmt]\nlistener = 127.0.0.1:${mgmtPort}\n`)}`,
   )
   const logFile = join(folder, `acmems-${Date.now()}.log`)
-  const child = startChild(process.execPath, [main, command, configFile, ...(options.args ?? [])], {
+  const child = startChild(process.execPath, [options.program ?? main, command, configFile, ...(options.args ?? [])], {
     env: { ...options.env },
     cwd: folder,
     logFile,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'node:tls'
@@ -14,8 +14,8 @@ import { runCommand } from './command.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
+import { main } from './program.ts'
 
-const main = resolve(import.meta.dirname, '../src/main.ts')
 const folder = makeTempFolder('init')
 test.after(() => folder[Symbol.dispose]())
 let count = 0

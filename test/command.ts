@@ -1,8 +1,6 @@
 // acmems' own command line as a person or a script calls it: a process, what it prints, how it ends.
 import { spawn } from 'node:child_process'
-import { resolve } from 'node:path'
-
-const main = resolve(import.meta.dirname, '../src/main.ts')
+import { main } from './program.ts'
 
 export type Outcome = { readonly code: number | null; readonly out: string; readonly err: string }
 

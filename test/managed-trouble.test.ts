@@ -5,7 +5,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { accountAndHttp01, startAcmems } from './acmems.ts'
@@ -13,9 +13,9 @@ import { runCommand } from './command.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
+import { main } from './program.ts'
 
 const local = '[account]\ntype = local\n'
-const main = resolve(import.meta.dirname, '../src/main.ts')
 const openssl = (...args: string[]) => execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' })
 const serialIn = (file: string) => new X509Certificate(readFileSync(file)).serialNumber
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Acmems, accountAndHttp01, startAcmems } from './acmems.ts'
@@ -11,8 +11,8 @@ import { makeCsr, postCsr } from './host.ts'
 import { acceptsTcp, makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
+import { main } from './program.ts'
 
-const main = resolve(import.meta.dirname, '../src/main.ts')
 const local = '[account]\ntype = local\n[auth "lab"]\nip = 127.0.0.1\ndomain = *.lab.test\n'
 
 async function until(what: string, check: () => boolean | Promise<boolean>): Promise<void> {

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Acmems, startAcmems } from '../acmems.ts'
 import { certificatesOf, makeCsr, postCsr, type SignReply } from '../host.ts'
 import { makeTempFolder } from '../peers/child.ts'
+import { sources } from '../program.ts'
 import type { CrashWorld, Place, Verification } from './crash-world.ts'
 import { failpointVariable, traceVariable } from './failpoint.ts'
 import * as folders from './server-folder.ts'
@@ -126,6 +127,7 @@ async function startServer({ plan, place, folder }: Run, kill?: Kill): Promise<A
   const storage = `storage = kept\n[storage "kept"]\ntype = file\ndirectory = ${join(folder, 'certificates')}\n`
   return await startAcmems(`${place.config}${plan.series.storage === 'file' ? storage : ''}`, {
     folder,
+    program: sources,
     args: place.args,
     env: {
       NODE_OPTIONS: `--import=${failpoints}`,

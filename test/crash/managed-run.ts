@@ -6,6 +6,7 @@ import { readFile, realpath } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openState } from '../../src/state/state.ts'
+import { sources } from '../program.ts'
 import { failpointVariable, traceVariable } from './failpoint.ts'
 import { crashPoints, deaths, stateFileOf, traceFileOf } from './server-folder.ts'
 
@@ -38,7 +39,6 @@ export interface ManagedMachine extends Disposable {
 }
 
 const failpoints = resolve(import.meta.dirname, 'failpoints.ts')
-const main = resolve(import.meta.dirname, '../../src/main.ts')
 const directoryFiles = ['privkey.pem', 'cert.pem', 'chain.pem', 'fullchain.pem'] as const
 
 /** @param ca undefined: the embedded one, and nobody counts */
@@ -68,10 +68,10 @@ ${
   const sealed = new Set<string>()
 
   function start(args: readonly string[], point?: string) {
-    const child = spawn(process.execPath, [main, 'renew', ...args, at('acmems.ini')], {
+    const child = spawn(process.execPath, [sources, 'renew', ...args, at('acmems.ini')], {
       env: {
         ...process.env,
-        NODE_COMPILE_CACHE: at('..', 'compiled'),
+        NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? at('..', 'compiled'),
         NODE_OPTIONS: `--import=${failpoints}`,
         [traceVariable]: traceFileOf(folder),
         ...(point === undefined ? {} : { [failpointVariable]: point }),

@@ -57,9 +57,14 @@ function guardExit(): void {
   }
 }
 
-/** The environment of this process without what would change a peer: proxies, and settings meant for another one. */
+/**
+ * The environment of this process without what would change a peer: proxies, and settings meant for another one. Where
+ * compiled code is kept changes nothing but the time.
+ */
 function cleanEnv(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const kept = Object.entries(process.env).filter(([name]) => !/^(PEBBLE_|NODE_|\w+_proxy$)/i.test(name))
+  const kept = Object.entries(process.env).filter(
+    ([name]) => name === 'NODE_COMPILE_CACHE' || !/^(PEBBLE_|NODE_|\w+_proxy$)/i.test(name),
+  )
   return { ...Object.fromEntries(kept), ...env }
 }
 

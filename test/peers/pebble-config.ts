@@ -38,7 +38,7 @@ export type PebbleOptions = {
   readonly caaIdentities?: readonly string[]
   /** Of every certificate, or of those of the profile `default` where there are profiles. */
   readonly validityPeriodSeconds?: number
-  /** Of its CA's keys. */
+  /** Of its CA's keys. Here `ecdsa` when nothing is said: two or more RSA keys cost half a second at every start. */
   readonly keyAlgorithm?: 'rsa' | 'ecdsa'
 }
 
@@ -75,7 +75,7 @@ export function renderPebbleConfig(options: PebbleOptions, ports: PebblePorts, i
       domainBlocklist: options.domainBlocklist ?? [],
       ...(options.caaIdentities === undefined ? {} : { caaIdentities: options.caaIdentities }),
       ...(options.retryAfter === undefined ? {} : { retryAfter: options.retryAfter }),
-      ...(options.keyAlgorithm === undefined ? {} : { keyAlgorithm: options.keyAlgorithm }),
+      keyAlgorithm: options.keyAlgorithm ?? 'ecdsa',
       ...(allProfiles.length === 0 ? {} : { profiles: Object.fromEntries(allProfiles) }),
       // Before there were profiles, the one validity had a key of its own.
       ...(validityPeriodSeconds === undefined ? {} : { certificateValidityPeriod: validityPeriodSeconds }),

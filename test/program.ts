@@ -1,0 +1,7 @@
+// acmems as the tests start it: from these sources, or as scripts/test has bundled them once for all.
+import { resolve } from 'node:path'
+
+export const sources = resolve(import.meta.dirname, '../src/main.ts')
+
+/** For what wraps modules that a bundle has inside, there are the `sources`. */
+export const main = process.env.PROGRAM_UNDER_TEST ?? sources
