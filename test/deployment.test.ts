@@ -12,8 +12,9 @@ import { startNginx } from './peers/web-servers.ts'
 
 const local = '[account]\ntype = local\n'
 
-async function until<T>(what: string, look: () => T | Promise<T>, ms = 60_000): Promise<NonNullable<T>> {
-  for (const endMs = Date.now() + ms; Date.now() < endMs; await sleep(100)) {
+/** @param pauseMs longer where a look is a process of its own */
+async function until<T>(what: string, look: () => T | Promise<T>, pauseMs = 100, ms = 60_000): Promise<NonNullable<T>> {
+  for (const endMs = Date.now() + ms; Date.now() < endMs; await sleep(pauseMs)) {
     const found = await look()
     if (found !== undefined && found !== null && found !== false) return found
   }
@@ -43,18 +44,21 @@ test('nginx that never reads its certificate anew: told, audited, listed; and to
     const all = await runJson<Listed[]>(['certs', 'list', acmems.configFile])
     return all.find(({ state }) => state !== 'superseded')
   }
-  await until('being served', async () => (await newest())?.served[0]?.verdict === 'newest')
+  await until('being served', async () => (await newest())?.served[0]?.verdict === 'newest', 1000)
 
   const former = pem()
   const first = await newest()
   const renewed = await runCommand(['certs', 'renew', 'www.example.org', acmems.configFile])
   assert.equal(renewed.code, 0, renewed.err)
   await until('the renewal', () => pem() !== former)
+  const saw = (what: string, isIt: (serial: unknown) => boolean) =>
+    acmems.logLines().some(({ msg, serial }) => msg === what && isIt(serial))
   const audit = async (kind: string) => {
     const all = await runJson<AuditLine[]>(['audit', '--kind', kind, acmems.configFile])
     // Before nginx ran, nothing answered: that may have been told, too.
     return all.find(({ facts }) => facts.serial !== first?.serial)
   }
+  await until('being seen', () => saw('a certificate is not served', (serial) => serial !== first?.serial))
   const told = await until('being told', () => audit('certificate.not-served'))
   const entry = await newest()
   assert.notEqual(entry?.serial, first?.serial)
@@ -77,9 +81,11 @@ test('nginx that never reads its certificate anew: told, audited, listed; and to
   await until(
     'being served again',
     async () => (await runCommand(['deploy-check', 'web', acmems.configFile])).code === 0,
+    500,
   )
   // Whoever reloads acmems does not wait for the next look.
   process.kill(acmems.pid, 'SIGHUP')
+  await until('being seen', () => saw('a certificate is served again', (serial) => serial === entry?.serial))
   const recovered = await until('being told', () => audit('certificate.served'))
   assert.equal(recovered.facts.serial, entry?.serial)
   assert.ok(acmems.logLines().some(({ msg }) => msg === 'a certificate is served again'))

@@ -15,10 +15,10 @@ export type CsrWish = {
   readonly extensions?: readonly string[]
 }
 
-const genpkey = {
-  ec: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256'],
-  p384: ['-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-384'],
-  rsa: ['-algorithm', 'RSA', '-pkeyopt', 'rsa_keygen_bits:2048'],
+const newKey = {
+  ec: ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256'],
+  p384: ['ec', '-pkeyopt', 'ec_paramgen_curve:P-384'],
+  rsa: ['rsa:2048'],
 } as const
 
 /** A PEM request as openssl makes it. */
@@ -26,7 +26,6 @@ export function makeCsr(wish: CsrWish): string {
   using folder = makeTempFolder('csr')
   const keyFile = join(folder.path, 'key.pem')
   const csrFile = join(folder.path, 'request.csr')
-  execFileSync('openssl', ['genpkey', ...genpkey[wish.key ?? 'ec'], '-out', keyFile], { stdio: 'pipe' })
   const names = [
     ...(wish.names ?? []).map((name) => `DNS:${name}`),
     ...(wish.addresses ?? []).map((address) => `IP:${address}`),
@@ -34,9 +33,9 @@ export function makeCsr(wish: CsrWish): string {
   const san = names.length === 0 ? [] : ['-addext', `subjectAltName=${names.join(',')}`]
   const more = (wish.extensions ?? []).flatMap((extension) => ['-addext', extension])
   const subject = wish.commonName === undefined ? '/' : `/CN=${wish.commonName}`
-  execFileSync('openssl', ['req', '-new', '-key', keyFile, '-subj', subject, ...san, ...more, '-out', csrFile], {
-    stdio: 'pipe',
-  })
+  const key = ['-newkey', ...newKey[wish.key ?? 'ec'], '-nodes', '-keyout', keyFile]
+  const args = ['req', '-new', ...key, '-subj', subject, ...san, ...more, '-out', csrFile]
+  execFileSync('openssl', args, { stdio: 'pipe' })
   return readFileSync(csrFile, 'utf8')
 }
 

@@ -17,7 +17,7 @@ import { createResponder } from '../../src/responder/responder.ts'
 import { createRuntime, type SetupFor } from '../../src/runtime.ts'
 import { openState, type State } from '../../src/state/state.ts'
 import { accountAt } from '../acmems.ts'
-import { makeCsr } from '../host.ts'
+import { buildCsrPem, ecKey } from '../csr-builder.ts'
 import type { Pebble } from '../peers/pebble.ts'
 import { type Breaker, breakWrites } from './breaker.ts'
 
@@ -141,7 +141,7 @@ ${storage === 'file' ? kept : ''}`,
   const asked = {
     block: 'lab',
     remoteAddress: '127.0.0.1',
-    postedBytes: Buffer.from(makeCsr({ names: [name] })),
+    postedBytes: Buffer.from(buildCsrPem({ key: ecKey(), names: [name] })),
   }
   const owned = stack.move()
   return {
