@@ -1,5 +1,6 @@
 import type { RequestListener } from 'node:http'
 import { join } from 'node:path'
+import type { ChallengeType } from './acme/challenge.ts'
 import { openAnswersDoor } from './answers/answers-door.ts'
 import { auditEventOf, createAuditLog } from './audit-log.ts'
 import { createCertificateWork, createIssuanceOver, repeat } from './certificate-work.ts'
@@ -69,7 +70,8 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   stack.use(createScrubber(state.scrubbing, context, repeat))
   await prepareAliases(config, installation)
 
-  let runtime = await createRuntime(config, setupFor)
+  const answering = (type: ChallengeType) => responders.answering(type)
+  let runtime = await createRuntime(config, setupFor, answering)
   const former: Runtime[] = []
   const registered = createRegisteredBoxes(state.boxRegistrations, parts.log)
   const { installer: installerSocket } = config.process
@@ -218,7 +220,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
 
   async function change(next: Config): Promise<void> {
     await prepareAliases(next, installation)
-    const fresh = await createRuntime(next, setupFor)
+    const fresh = await createRuntime(next, setupFor, answering)
     let freshlyManaged: Managed[]
     try {
       freshlyManaged = await manage(fresh)

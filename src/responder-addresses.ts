@@ -17,7 +17,21 @@ export interface Responders {
   readonly addresses: ResponderAddresses
   /** @throws Error when an address cannot be had; everything is then as before */
   change(setup: ResponderSetup): Promise<void>
+  /** Waits until validations of this kind are answered. @throws ProblemError when nobody comes who does */
+  answering(type: ChallengeType): Promise<void>
   close(): Promise<void>
+}
+
+/** Of one that listens here: no answer is put before nobody. */
+export function awaitResponder(solver: ChallengeSolver, answering: Responders['answering']): ChallengeSolver {
+  if ((solver.responderListeners ?? []).length === 0) return solver
+  return {
+    ...solver,
+    async present(task, context) {
+      await answering(solver.type)
+      await solver.present(task, context)
+    },
+  }
 }
 
 /** Which addresses the solvers want, each once. */

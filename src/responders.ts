@@ -79,6 +79,8 @@ export function createResponders(
       )
     },
     change,
+    // They are answered from the moment that change() is done.
+    answering: async () => undefined,
     changeWhatCan,
     async close() {
       for (const { set } of sets) await set.close(0)

@@ -26,14 +26,16 @@ import { authorize, wantsSignature } from './policy/authorize.ts'
 import type { Block } from './policy/block.ts'
 import { coversName } from './policy/name-pattern.ts'
 import {
+  awaitResponder,
   type ResponderSetup,
+  type Responders,
   responderAddressesOf,
   responderRelaysOf,
   responderZonesOf,
 } from './responder-addresses.ts'
 import type { EnrollRules } from './sign/enroll-door.ts'
 import type { SignRules } from './sign/sign-door.ts'
-import { createValidationPorts, type ValidationPorts, withOpenPorts } from './validation-ports.ts'
+import { createValidationPorts, withOpenPorts } from './validation-ports.ts'
 import { parseCsrPem } from './x509/csr.ts'
 
 /** Everything a configuration brings to life. A reload makes a new one beside the old. */
@@ -61,8 +63,15 @@ export interface Runtime extends AsyncDisposable {
 /** What a plugin is made with, for one section. */
 export type SetupFor = (section: string, parts: Pick<PluginSetup, 'openAccountKey'>) => PluginSetup
 
-/** @throws Error naming the section whose plugin could not be made */
-export async function createRuntime(config: Config, setupFor: SetupFor): Promise<Runtime> {
+/**
+ * @param answering waited for before the CA is told to look here
+ * @throws Error naming the section whose plugin could not be made
+ */
+export async function createRuntime(
+  config: Config,
+  setupFor: SetupFor,
+  answering?: Responders['answering'],
+): Promise<Runtime> {
   await using made = new AsyncDisposableStack()
   let owner: AsyncDisposableStack = made
   const openAccountKey = createKeyOpener(config, setupFor)
@@ -122,7 +131,11 @@ export async function createRuntime(config: Config, setupFor: SetupFor): Promise
   const trustedProxies = addressRanges(config.mgmt['trusted-proxy'])
   const responderZones = responderZonesOf(solvers.values())
   const signatures = signatureRulesOf(blocks, config.mgmt['public-name'])
-  const means = (grant: Grant) => meansOf(grant, config.fallbacks, issuers, solvers, storages, ports)
+  const ready = (solver: ChallengeSolver) => {
+    const awaiting = answering === undefined ? solver : awaitResponder(solver, answering)
+    return ports === undefined ? awaiting : withOpenPorts(awaiting, ports)
+  }
+  const means = (grant: Grant) => meansOf(grant, config.fallbacks, issuers, solvers, storages, ready)
   return {
     config,
     issuers,
@@ -217,11 +230,11 @@ function meansOf(
   issuers: ReadonlyMap<string, Issuer>,
   solvers: ReadonlyMap<string, ChallengeSolver>,
   storages: ReadonlyMap<string, CertificateStorage>,
-  ports: ValidationPorts | undefined,
+  ready: (solver: ChallengeSolver) => ChallengeSolver,
 ): Means {
   const storage = storages.get(grant.storage)
   const chosen = grant.verification === undefined ? undefined : solvers.get(grant.verification)
-  const solver = chosen === undefined || ports === undefined ? chosen : withOpenPorts(chosen, ports)
+  const solver = chosen === undefined ? undefined : ready(chosen)
   const meansAt = (name: string): Means => {
     const issuer = issuers.get(name)
     if (issuer === undefined || storage === undefined) {

@@ -194,6 +194,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'certificate-work': ['installation', 'issuance', 'managed', 'plugin-api', 'runtime'],
   'registered-boxes': ['acme', 'config', 'plugin-api', 'runtime', 'state/box-registrations'],
   daemon: [
+    'acme/challenge',
     'answers',
     'stored-answers',
     'installer-link',

@@ -1,11 +1,12 @@
 // acmems serve as root, which starts its parts each as its own user; and what the kernel says of them.
+import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
-
-const main = resolve(import.meta.dirname, '../src/main.ts')
+import { main } from './program.ts'
 
 /** Every Debian has them, and here nobody else is them. */
 export const users = { server: 'games', responder: 'news', accountd: 'uucp' } as const
@@ -83,7 +84,7 @@ export async function startParts(config: (run: string) => string, options: Parts
     [
       `[state]\nurl = sqlite:${join(folder, 'state', 'state.db')}`,
       `[mgmt]\nlistener = 127.0.0.1:${mgmtPort}\nlistener = unix:${join(folder, 'state', 'mgmt.sock')}`,
-      `[process]\nrun-directory = ${run}\naccountd-config = ${join(folder, 'accountd.conf')}`,
+      `[process]\nrun-directory = ${run}\ninstaller-state = ${join(folder, 'installer')}\naccountd-config = ${join(folder, 'accountd.conf')}`,
       ...which.map((part) => `user-${part} = ${users[part]}`),
       config(run),
     ].join('\n'),
@@ -124,6 +125,14 @@ export async function startParts(config: (run: string) => string, options: Parts
     },
     stop: () => child.stop(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+export async function until(what: string, isSo: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+  const deadlineMs = performance.now() + timeoutMs
+  while (!(await isSo())) {
+    assert.ok(performance.now() < deadlineMs, `not within ${timeoutMs} ms: ${what}`)
+    await sleep(30)
   }
 }
 

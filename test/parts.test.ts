@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { appendFileSync, chmodSync, existsSync, readFileSync, readlinkSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { before, type TestContext, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { findFlaws } from '../src/parts/confinement.ts'
 import { parseStanding } from '../src/parts/standing.ts'
 import { accountAndHttp01 } from './acmems.ts'
@@ -18,14 +17,15 @@ import {
   type PartsOptions,
   runAs,
   startParts,
+  until,
   users,
   whyNoParts,
 } from './parts-world.ts'
 import { startChild } from './peers/child.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
+import { main } from './program.ts'
 
 const skip = whyNoParts()
-const main = resolve(import.meta.dirname, '../src/main.ts')
 let pebble: Pebble
 
 before(async () => {
@@ -42,14 +42,6 @@ async function withParts(t: TestContext, options: PartsOptions = {}): Promise<Pa
   const parts = await startParts(configuration, options)
   t.after(() => parts.stop())
   return parts
-}
-
-async function until(what: string, isSo: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
-  const deadlineMs = performance.now() + timeoutMs
-  while (!(await isSo())) {
-    assert.ok(performance.now() < deadlineMs, `not within ${timeoutMs} ms: ${what}`)
-    await sleep(30)
-  }
 }
 
 async function sign(parts: Parts, name: string): Promise<number> {
@@ -183,8 +175,8 @@ test('what is killed is started again, and goes on', { skip }, async (t) => {
 
 test('no part outlives the launcher', { skip }, async (t) => {
   const parts = await withParts(t)
+  await until('all parts', () => parts.processes().length === 3)
   const pids = parts.processes().map(({ pid }) => pid)
-  assert.equal(pids.length, 3)
   process.kill(parts.launcherPid, 'SIGKILL')
   await until('the end of all parts', () => pids.every((pid) => !existsSync(`/proc/${pid}`)))
 })

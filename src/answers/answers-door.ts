@@ -1,5 +1,6 @@
 import type { JsonObject } from '../acme/json-object.ts'
 import { requireString } from '../acme/json-object.ts'
+import { ProblemError } from '../acme/problem.ts'
 import { type Answering, answerQuestions } from '../channel/answerer.ts'
 import { ownRights } from '../channel/permissions.ts'
 import { listenOnSocket } from '../channel/unix-socket.ts'
@@ -17,6 +18,9 @@ const maxPending = 256
 const maxReportsPerMinute = 30
 const maxReportLength = 500
 const firstWaitMs = 10_000
+/** One that is started again is back by then; without it the CA would be sent to nobody. */
+const longestWaitMs = 10_000
+const lookMs = 50
 
 type Connected = { readonly answering: Answering; addresses: ResponderAddresses }
 
@@ -89,6 +93,16 @@ export async function openAnswersDoor(
     async change(next) {
       setup = next
       for (const { answering } of connected) answering.tell('setup', formatSetup(next))
+    },
+    async answering(type) {
+      const untilMs = clock.monotonicMs() + longestWaitMs
+      while (![...connected].some(({ addresses }) => (addresses[type] ?? []).length > 0)) {
+        if (clock.monotonicMs() > untilMs)
+          throw new ProblemError('serverInternal', 'nobody answers validations now: acmems responder is away', {
+            retry: { when: 'backoff' },
+          })
+        await clock.sleep(lookMs, signal)
+      }
     },
     async close() {
       const closed = door[Symbol.asyncDispose]()
