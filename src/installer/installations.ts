@@ -232,6 +232,7 @@ export function createInstallations({ config: first, who, context }: Installatio
     change(next) {
       config = next
       all = openAll()
+      underWay.clear()
       areHooksNew = true
       areHooksAfresh = true
     },

@@ -10,6 +10,10 @@ const next = 'next.chain.pem'
 
 /** Before what it is for is noted as installed: a hook that is due finds it, whenever we were killed. */
 export async function keepNextChain(folder: string, { pem }: Chain): Promise<void> {
+  // We were killed before it had its name, and its hook may be due.
+  const { current: installed } = await readMemory(folder)
+  const former = await readKept(join(folder, next))
+  if (former !== undefined && former.leaf.serial === installed?.serial) await settleNextChain(folder)
   await writeDurably(join(folder, next), pem)
 }
 
@@ -22,11 +26,7 @@ export async function settleNextChain(folder: string): Promise<void> {
 export async function readInstalledChain(folder: string): Promise<Chain | undefined> {
   const { current: installed } = await readMemory(folder)
   for (const name of [next, current]) {
-    const pem = await readFile(join(folder, name), 'latin1').catch((error: unknown) => {
-      if (errorCode(error) === 'ENOENT') return undefined
-      throw error
-    })
-    const chain = pem === undefined ? undefined : parseKept(pem)
+    const chain = await readKept(join(folder, name))
     if (chain !== undefined && chain.leaf.serial === installed?.serial) return chain
   }
   return undefined
@@ -36,9 +36,13 @@ export async function tidyChains(folder: string): Promise<void> {
   for (const name of [next, current]) await removeLeftovers(folder, name)
 }
 
-function parseKept(pem: string): Chain | undefined {
+async function readKept(path: string): Promise<Chain | undefined> {
+  const pem = await readFile(path, 'latin1').catch((error: unknown) => {
+    if (errorCode(error) === 'ENOENT') return undefined
+    throw error
+  })
   try {
-    return parseChain(pem)
+    return pem === undefined ? undefined : parseChain(pem)
   } catch {
     return undefined
   }
