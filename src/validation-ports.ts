@@ -1,4 +1,5 @@
 import { createAsker } from './channel/asker.ts'
+import { ownRights } from './channel/permissions.ts'
 import type { ChallengeSolver, ChallengeTask, PluginContext } from './plugin-api.ts'
 
 /** Asks `acmems firewall` for the ports that validators come to. */
@@ -28,7 +29,7 @@ export function createValidationPorts(
   let reopening: Promise<void> | undefined
   const asker = createAsker({
     path,
-    who: { uid: process.getuid?.() ?? 0, gids: [process.getgid?.() ?? 0, ...(process.getgroups?.() ?? [])] },
+    who: ownRights(),
     clock,
     maxLineBytes,
     answerMs,
@@ -104,9 +105,8 @@ export function createValidationPorts(
  * attempt ends.
  */
 export function withOpenPorts(solver: ChallengeSolver, ports: ValidationPorts): ChallengeSolver {
-  const needed = [
-    ...new Set((solver.responderListeners ?? []).map((listener) => Number(/:(\d+)$/.exec(listener)?.[1]))),
-  ]
+  const listeners = (solver.responderListeners ?? []).filter((listener) => !listener.startsWith('fd:'))
+  const needed = [...new Set(listeners.map((listener) => Number(/:(\d+)$/.exec(listener)?.[1])))]
   if (needed.length === 0) return solver
   const holds = new Map<string, Promise<PortHold>>()
   const nameOf = ({ identifier, challenge }: ChallengeTask) => `${identifier.value} ${challenge.token}`

@@ -28,7 +28,7 @@ firewall = ${join(folder.path, 'S')}
 `
 nft(['-f', '-'], closed)
 const before = rules()
-let firewall = await startFirewallProcess(config, tools, folder.path)
+let firewall = await startFirewallProcess(config, tools, { folder: folder.path })
 let acmems = await startAcmems(config)
 after(async () => {
   await acmems.stop()
@@ -59,7 +59,7 @@ test('a firewall that is killed meanwhile opens the port again when it is back',
   await waitFor('it is open', isOpen)
   process.kill(firewall.child.pid, 'SIGKILL')
   await waitFor('the guard closes it', () => rules() === before)
-  firewall = await startFirewallProcess(config, tools, folder.path)
+  firewall = await startFirewallProcess(config, tools, { folder: folder.path })
   await waitFor('it is open again', isOpen)
   // The server's end is the end of what it wanted, too.
   process.kill(acmems.pid, 'SIGKILL')

@@ -118,7 +118,10 @@ export interface FirewallProcess extends AsyncDisposable {
 export async function startFirewallProcess(
   config: string,
   tools: string,
-  givenFolder?: string,
+  {
+    folder: givenFolder,
+    capabilities = 'net_admin',
+  }: { readonly folder?: string; readonly capabilities?: string } = {},
 ): Promise<FirewallProcess> {
   await using cleanup = new AsyncDisposableStack()
   const folder = givenFolder ?? cleanup.use(makeTempFolder('firewall')).path
@@ -126,7 +129,7 @@ export async function startFirewallProcess(
   writeFileSync(configFile, config)
   const socket = join(folder, 'S')
   const args = [process.execPath, main, 'firewall', '--socket', socket, configFile]
-  const child = startChild('setpriv', ['--bounding-set=-all,+net_admin,+net_raw', '--no-new-privs', ...args], {
+  const child = startChild('setpriv', [`--bounding-set=-all,+${capabilities}`, '--no-new-privs', ...args], {
     env: { PATH: `${tools}:${process.env.PATH}` },
     cwd: folder,
     logFile: join(folder, `log-${performance.now()}`),

@@ -19,6 +19,7 @@ const exposure: Readonly<Record<string, number>> = {
   'acmems.service': 1.7,
   'acmems-accountd.service': 0.7,
   'acmems-agent.service': 2.6,
+  'acmems-firewall.service': 1.6,
   'acmems-renew.service': 2.4,
   'acmems-install.service': 1.7,
 }

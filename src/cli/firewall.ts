@@ -3,7 +3,10 @@ import { Command } from 'commander'
 import { checkFoldersOf } from '../channel/permissions.ts'
 import { environment } from '../config/environment.ts'
 import { ConfigError } from '../config/finding.ts'
+import type { Section } from '../config/ini.ts'
+import { environmentLayer, flagLayer, overlay } from '../config/layers.ts'
 import { readSections } from '../config/load.ts'
+import { knownKeys } from '../config/sections.ts'
 import { closeLeftPorts, startFirewall } from '../firewall/firewall.ts'
 import { type ListeningKind, openablePorts } from '../firewall/openable-ports.ts'
 import { describeOpening, type Opening } from '../firewall/opening.ts'
@@ -12,23 +15,25 @@ import { dnsServerSolver } from '../plugins/challenges/dns-server.ts'
 import { http01Solver } from '../plugins/challenges/http01.ts'
 import { tlsAlpn01Solver } from '../plugins/challenges/tlsalpn01.ts'
 import { createSystemdNotifier } from '../systemd-notify.ts'
+import { type ConfigFlags, withConfigFlags } from './config-arguments.ts'
 import { stopSignal } from './stop-signal.ts'
 import { UsageError } from './usage-error.ts'
 
-type Flags = { readonly socket?: string; readonly close: boolean }
+type Flags = ConfigFlags & { readonly socket?: string; readonly close: boolean }
 
 const kinds: readonly ListeningKind[] = [
   { type: http01Solver.name, protocols: ['tcp'], usual: http01Solver.options.listener.default },
   { type: tlsAlpn01Solver.name, protocols: ['tcp'], usual: tlsAlpn01Solver.options.listener.default },
   { type: dnsServerSolver.name, protocols: ['tcp', 'udp'], usual: dnsServerSolver.options.listener.default },
 ]
+const solvers = [http01Solver, tlsAlpn01Solver, dnsServerSolver]
 const implied = { name: 'http', type: http01Solver.name }
 const netAdmin = 12
 const root = { uid: 0, gids: [0] }
 
 /** `acmems firewall --socket PATH CONFIG...` */
 export function firewallCommand(): Command {
-  return new Command('firewall')
+  return withConfigFlags(new Command('firewall'))
     .summary('open the ports of validations for as long as they take')
     .description(
       "Answer the server on a UNIX socket: open the port of a listener in the machine's firewall while something is\nvalidated there, and close it again. Runs as root and needs CAP_NET_ADMIN alone (CAP_NET_RAW, too, where legacy\niptables rules). Only ports of listeners in these configuration files are opened; they must be root's.\nSIGTERM and SIGINT end it and close what is open, SIGHUP reads the configuration again.",
@@ -43,7 +48,7 @@ export function firewallCommand(): Command {
     .action((files: string[], flags: Flags) => runFirewall(files, flags))
 }
 
-async function runFirewall(files: readonly string[], { socket, close }: Flags): Promise<void> {
+async function runFirewall(files: readonly string[], { socket, close, set }: Flags): Promise<void> {
   const path = toolPath(environment.PATH)
   if (!close && (socket === undefined || files.length === 0))
     throw new UsageError('say where to listen (--socket PATH) and which configuration holds (CONFIG...)')
@@ -56,7 +61,7 @@ async function runFirewall(files: readonly string[], { socket, close }: Flags): 
     if (removed + inUse > 0) say(`deleted ${removed} rules; ${inUse} are of firewalls that run`)
     return
   }
-  let allowed = await readAllowed(files)
+  let allowed = await readAllowed(files, set)
   const stopped = stopSignal()
   const systemd = createSystemdNotifier(environment, {
     debug: () => undefined,
@@ -68,7 +73,7 @@ async function runFirewall(files: readonly string[], { socket, close }: Flags): 
   const sayAllowed = () => say(`may open: ${[...allowed.values()].flat().map(describeOpening).join(', ') || 'nothing'}`)
   sayAllowed()
   process.on('SIGHUP', () => {
-    readAllowed(files).then(
+    readAllowed(files, set).then(
       (fresh) => {
         allowed = fresh
         sayAllowed()
@@ -86,16 +91,26 @@ async function runFirewall(files: readonly string[], { socket, close }: Flags): 
 }
 
 /** Whoever can write there could have any port opened. */
-async function readAllowed(files: readonly string[]): Promise<ReadonlyMap<number, readonly Opening[]>> {
+async function readAllowed(
+  files: readonly string[],
+  assignments: readonly string[],
+): Promise<ReadonlyMap<number, readonly Opening[]>> {
   for (const file of files) {
     for (const path of new Set([file, realpathSync(file)])) checkFoldersOf(path, root)
     const { uid, mode } = statSync(file)
     if (uid !== 0 || (mode & 0o022) !== 0)
       throw new Error(`${file} must belong to root, and nobody else may write to it (chown root, chmod go-w)`)
   }
-  const { sections, findings } = await readSections(files)
-  if (findings.some(({ severity }) => severity === 'error')) throw new ConfigError(findings)
-  return openablePorts(sections, kinds, implied)
+  const written = await readSections(files)
+  if (written.findings.some(({ severity }) => severity === 'error')) throw new ConfigError(written.findings)
+  // What they say of anything else is for the server to judge.
+  const known = knownKeys(solvers)
+  const layers = [environmentLayer(environment, written.sections, known), flagLayer(assignments)]
+  return openablePorts(
+    layers.reduce<Section[]>((sections, layer) => overlay(sections, layer.sections), written.sections),
+    kinds,
+    implied,
+  )
 }
 
 function needNetAdmin(): void {

@@ -20,7 +20,7 @@ done
 for kind in nft legacy; do
   for ip in ip ip6; do
     program=\${ip}tables-$kind
-    [ $kind = nft ] || grep -q . /proc/net/\${ip}_tables_names 2>/dev/null || continue
+    [ $kind = nft ] || grep -q . /proc/self/net/\${ip}_tables_names 2>/dev/null || continue
     table=
     command -v $program >/dev/null && $program-save 2>/dev/null | while read -r one rest; do
       case $one in

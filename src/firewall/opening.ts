@@ -24,7 +24,11 @@ export function openingOf(listener: string, protocol: Protocol): Opening | undef
   if (isIPv4(address)) return { ...place, family: 'ip', address: address === '0.0.0.0' ? undefined : address }
   // As the listeners themselves have it: one that is written as IPv6 takes no IPv4 connections.
   if (isIPv6(address)) return { ...place, family: 'ip6', address: isUnspecified(address) ? undefined : address }
-  throw new Error(`listener = ${listener}: a rule of a firewall needs an address in the place of ${host}`)
+  throw new Error(
+    host === 'fd'
+      ? `listener = ${listener} names no port; write the address of the socket, which the responder finds by it`
+      : `listener = ${listener}: a rule of a firewall needs an address in the place of ${host}`,
+  )
 }
 
 export function describeOpening({ family, protocol, port, address }: Opening): string {

@@ -66,7 +66,7 @@ export function findTools(path: string): FirewallTools {
 
 function namesOfTables(family: Family): string {
   try {
-    return readFileSync(`/proc/net/${family}_tables_names`, 'utf8').trim()
+    return readFileSync(`/proc/self/net/${family}_tables_names`, 'utf8').trim()
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return ''
     throw error
