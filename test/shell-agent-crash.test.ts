@@ -15,9 +15,9 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type AgentStub, makeTestAuthority, startAgentStub } from './agent-stub.ts'
-import { type AgentHost, makeAgentHost, type ShellName, shells } from './agent-world.ts'
+import { type AgentHost, makeAgentHost, type ShellName, shareOf, shells } from './agent-world.ts'
 
-/** More of them to be surer: AGENT_KILLS=500. */
+/** More of them to be surer: AGENT_KILLS=500, and EVERY_SHELL=1. */
 const kills = Number(process.env.AGENT_KILLS ?? 16)
 
 type World = AsyncDisposable & { readonly stub: AgentStub; readonly host: AgentHost }
@@ -153,7 +153,7 @@ for (const shell of shells) {
         symlinkSync('nowhere', host.directory)
       },
     ]
-    for (const [index, spoil] of spoils.entries()) {
+    for (const [index, spoil] of shareOf(shell, [...spoils.entries()])) {
       const hooks = linesOf(ran).length
       spoil()
       assert.equal((await host.run('status')).code, 1, `status sees spoil ${index}`)
@@ -208,13 +208,18 @@ for (const shell of shells) {
     assert.equal((await host.run()).code, 0)
     const tookMs = performance.now() - startedMs
     let killed = 0
-    for (let i = 0; i < kills; i++) {
-      const { code } = await host.runAndKill(Math.random() * tookMs * 1.1, '--force')
+    for (const i of shareOf(
+      shell,
+      Array.from({ length: kills }, (_, nth) => nth),
+    )) {
+      // One in each part of its run, wherever in it.
+      const share = (i + Math.random()) / kills
+      const { code } = await host.runAndKill(share * tookMs * 1.1, '--force')
       if (code === null) killed++
       assert.ok(host.isPairWhole(), `run ${i}`)
       assert.ok(linesOf(ran).length > 0)
     }
-    assert.ok(killed > 3, `${killed} were killed`)
+    assert.ok(killed > (shareOf(shell, [0, 1, 2]).length === 3 ? 3 : 1), `${killed} were killed`)
     const last = await host.run()
     assert.equal(last.code, 0, last.stderr)
     assert.equal(linesOf(ran).at(-1), host.certificate()?.serialNumber, 'the hook knows the last one')
@@ -240,6 +245,8 @@ for (const shell of shells) {
     mkdirSync(disk)
     if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', disk]).status !== 0)
       return t.skip('a small disk could not be mounted here (needs root)')
+    const every = [0, 4, 8, 12, 16, 24]
+    const rooms = shareOf(shell, every).length === every.length ? every : [0, 12]
     try {
       for (const which of ['state', 'directory'] as const) {
         const place = join(disk, which)
@@ -250,7 +257,7 @@ for (const shell of shells) {
         const read = () => readFileSync(join(directory, 'fullchain.pem'), 'utf8')
         let broken = 0
         // Down to the last octet, and with a little room, so that it breaks in different places.
-        for (const roomKiB of [0, 4, 8, 12, 16, 24]) {
+        for (const roomKiB of rooms) {
           const [filler, before] = [join(disk, 'filler'), read()]
           writeFileSync(join(disk, 'room'), Buffer.alloc(roomKiB * 1024))
           spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=1k'])
@@ -264,7 +271,7 @@ for (const shell of shells) {
           const again = await host.run()
           assert.equal(again.code, 0, again.stderr)
         }
-        assert.ok(broken >= 3, `${which}: ${broken}`)
+        assert.ok(broken >= rooms.length / 2, `${which}: ${broken}`)
         const left = readdirSync(disk).filter((name) => name.includes('.new') || name.includes('.swap'))
         assert.deepEqual(left, [])
         rmSync(join(host.folder, 'state'), { recursive: true, force: true })

@@ -7,7 +7,7 @@ import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { makeTestAuthority, startAgentStub, verifySignature } from './agent-stub.ts'
-import { type AgentHost, makeAgentHost, shells } from './agent-world.ts'
+import { type AgentHost, makeAgentHost, shareOf, shells } from './agent-world.ts'
 
 const reply = (response: ServerResponse, status: number, text: string, headers: Record<string, string> = {}) => {
   response.writeHead(status, headers)
@@ -150,7 +150,7 @@ for (const shell of shells) {
       ['a command among it', (csr) => good(csr).replace('\n', '\n$(touch x)\n'), /no certificate chain/],
       ['endless', (csr) => good(csr) + 'x'.repeat(3_000_000), /more than any answer has/],
     ]
-    for (const [what, lie, said] of lies) {
+    for (const [what, lie, said] of shareOf(shell, lies)) {
       stub.answer = ({ body }, response) => reply(response, 200, lie(body))
       const run = await host.run('--force')
       assert.match(run.stderr, said, what)
@@ -162,12 +162,13 @@ for (const shell of shells) {
       1,
       'one request, so one order, however often it is tried',
     )
-    for (const [status, headers, code] of [
+    const refusals: [number, Record<string, string>, number][] = [
       [500, {}, 1],
       [302, { location: 'https://127.0.0.1:1/' }, 1],
       [403, {}, 3],
       [415, {}, 3],
-    ] as const) {
+    ]
+    for (const [status, headers, code] of shareOf(shell, refusals)) {
       stub.answer = (_, response) => reply(response, status, 'so it is\n', headers)
       const run = await host.run('--force')
       assert.deepEqual([run.code, /so it is/.test(run.stderr)], [code, true], run.stderr)
