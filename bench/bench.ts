@@ -1,9 +1,10 @@
-// npm run bench [-- --only a,b,…,g] [--quick] [--json]: what the release can do, as ratios to what is possible at all
+// npm run bench [-- --only a,b,…,h] [--quick] [--json]: what the release can do, as ratios to what is possible at all
 // on the same machine at the same moment. Everything stays on loopback; nothing is left behind.
 import { availableParallelism, loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { type CachedSignRow, measureCachedSign } from './cached-sign.ts'
 import { type AnswersRow, measureAnswers } from './dns-answers.ts'
+import { type KeyElsewhereRow, measureKeyElsewhere } from './key-elsewhere.ts'
 import { type MemoryFigures, measureMemory } from './memory.ts'
 import { measureNewCertificates, type NewCertificatesRow } from './new-certificates.ts'
 import { measurePlanner, type PlannerFigures } from './planner.ts'
@@ -26,14 +27,15 @@ export type Figures = {
   readonly answers?: readonly AnswersRow[]
   readonly responder?: readonly ResponderRow[]
   readonly polling?: PollingFigures
+  readonly keyElsewhere?: readonly KeyElsewhereRow[]
 }
 
-const parts = ['a', 'b', 'c', 'd', 'e', 'f', 'g'] as const
+const parts = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'] as const
 type Part = (typeof parts)[number]
 
 function readArguments(): { json: boolean; quick: boolean; wanted: ReadonlySet<Part> } {
   const flag = { type: 'boolean', default: false } as const
-  const { values } = parseArgs({ options: { json: flag, quick: flag, only: { type: 'string', default: 'abcdefg' } } })
+  const { values } = parseArgs({ options: { json: flag, quick: flag, only: { type: 'string', default: 'abcdefgh' } } })
   const wanted = [...values.only.replaceAll(/[,|\s]/g, '')]
   const unknown = wanted.find((name) => !parts.some((part) => part === name))
   if (unknown !== undefined || wanted.length === 0) {
@@ -59,6 +61,7 @@ async function measure(release: Release, quick: boolean, wanted: ReadonlySet<Par
   const answers = await when('f', 'answers to validators', () => measureAnswers(release, quick))
   const responder = await when('f', 'the same by a process of its own', () => measureResponder(release, quick))
   const polling = await when('g', 'hosts that poll', () => measurePolling(release, quick))
+  const keyElsewhere = await when('h', 'the account key elsewhere', () => measureKeyElsewhere(release, quick))
   return {
     ...machine,
     ...(cachedSign === undefined ? {} : { cachedSign }),
@@ -69,6 +72,7 @@ async function measure(release: Release, quick: boolean, wanted: ReadonlySet<Par
     ...(answers === undefined ? {} : { answers }),
     ...(responder === undefined ? {} : { responder }),
     ...(polling === undefined ? {} : { polling }),
+    ...(keyElsewhere === undefined ? {} : { keyElsewhere }),
   }
 }
 

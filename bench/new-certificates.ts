@@ -97,9 +97,10 @@ async function measureParallel(release: Release, parallel: number, quick: boolea
   }
 }
 
-async function describeServerFor(pebble: Pebble): Promise<string> {
+/** @param account more lines of [account] */
+export async function describeServerFor(pebble: Pebble, account = ''): Promise<string> {
   return `[account]
-acme-server = ${pebble.directoryUrl}
+${account}acme-server = ${pebble.directoryUrl}
 accept-terms-of-service = yes
 ca-file = ${pebble.caFile}
 [verification "http"]
@@ -113,7 +114,7 @@ verification = http
 }
 
 /** Every request once, so many at a time. @returns how long it took, in milliseconds */
-async function postAll(agent: Agent, url: string, csrs: readonly string[], parallel: number): Promise<number> {
+export async function postAll(agent: Agent, url: string, csrs: readonly string[], parallel: number): Promise<number> {
   const pending = [...csrs]
   const startedMs = performance.now()
   const work = async () => {

@@ -1,6 +1,7 @@
 import type { Figures } from './bench.ts'
 import type { CachedSignRow } from './cached-sign.ts'
 import type { AnswersRow } from './dns-answers.ts'
+import type { KeyElsewhereRow } from './key-elsewhere.ts'
 import type { MemoryFigures } from './memory.ts'
 import type { NewCertificatesRow } from './new-certificates.ts'
 import type { PlannerFigures } from './planner.ts'
@@ -24,7 +25,8 @@ export const aims = {
 } as const
 
 export function formatFigures(figures: Figures): string {
-  const { node, cpus, load, cachedSign, newCertificates, memory, start, planner, answers, responder, polling } = figures
+  const { node, cpus, load, cachedSign, newCertificates, memory, start, planner, answers } = figures
+  const { responder, polling, keyElsewhere } = figures
   const lines = [
     `Node.js ${node}, ${cpus} processors, load ${load.toFixed(1)} before it began; medians, in brackets the best`,
     ...(cachedSign === undefined ? [] : formatCachedSign(cachedSign)),
@@ -35,8 +37,21 @@ export function formatFigures(figures: Figures): string {
     ...(answers === undefined ? [] : formatAnswers(answers)),
     ...(responder === undefined ? [] : formatResponder(responder)),
     ...(polling === undefined ? [] : formatPolling(polling)),
+    ...(keyElsewhere === undefined ? [] : formatKeyElsewhere(keyElsewhere)),
   ]
   return `${lines.join('\n')}\n`
+}
+
+function formatKeyElsewhere(rows: readonly KeyElsewhereRow[]): string[] {
+  const table = rows.map(({ parallel, medianRatio, bestRatio, ...row }) => [
+    String(parallel),
+    row.elsewherePerSecond.toFixed(1),
+    row.inProcessPerSecond.toFixed(1),
+    `${medianRatio.toFixed(2)} (${bestRatio.toFixed(2)})`,
+    `${row.serverCpuMs.toFixed(1)} + ${row.accountdCpuMs.toFixed(1)} : ${row.inProcessCpuMs.toFixed(1)}`,
+  ])
+  const head = ['at once', 'accountd/s', 'in process/s', 'ratio', 'processor ms a certificate']
+  return ['\n(h) the account key behind the socket of accountd, beside one in the server', ...formatTable(head, table)]
 }
 
 function formatCachedSign(rows: readonly CachedSignRow[]): string[] {
