@@ -9,7 +9,7 @@ import type { SocketFolder } from './run-folder.ts'
 export type RunsAs = { readonly uid: number; readonly gid: number; readonly user: string; readonly home: string }
 
 export type PlanParts = {
-  readonly config: Pick<Config, 'process' | 'verifications' | 'mgmt' | 'dnsApi' | 'certificates'>
+  readonly config: Pick<Config, 'process' | 'verifications' | 'mgmt' | 'mgmtTls' | 'dnsApi' | 'certificates'>
   /** As on the command line of `acmems serve`. */
   readonly files: readonly string[]
   readonly flags: { readonly set: readonly string[]; readonly lenient: boolean }
@@ -62,7 +62,7 @@ export function planParts(given: PlanParts): Plan {
       socketPath,
     })
   }
-  if (config.certificates.some(needsInstaller)) {
+  if (config.certificates.some((section) => needsInstaller(section, config))) {
     const socketPath = folderFor('install', root, users.server)
     assignments.push(`process.installer=${socketPath}`)
     parts.push({
@@ -121,9 +121,9 @@ export function planParts(given: PlanParts): Plan {
   return { folders, parts }
 }
 
-/** What the server itself keeps: its own certificate, and what it seals for others. */
-function needsInstaller({ values }: Config['certificates'][number]): boolean {
-  return values.recipient === undefined
+/** The server keeps its own certificate itself, and seals for others. */
+function needsInstaller({ name, values }: Config['certificates'][number], { mgmtTls }: PlanParts['config']): boolean {
+  return values.recipient === undefined && mgmtTls?.managed !== name
 }
 
 function confined(name: PartName, { uid, gid }: RunsAs, capabilities: Confinement['capabilities'] = []) {
