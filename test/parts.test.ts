@@ -21,7 +21,7 @@ import {
   users,
   whyNoParts,
 } from './parts-world.ts'
-import { startChild } from './peers/child.ts'
+import { acceptsTcp, startChild } from './peers/child.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
 import { main } from './program.ts'
 
@@ -184,10 +184,14 @@ test('no part outlives the launcher', { skip }, async (t) => {
 test('reload reaches the parts; another launcher at the same sockets does not begin', { skip }, async (t) => {
   const parts = await withParts(t)
   assert.equal(await sign(parts, 'new.example'), 403)
-  appendFileSync(parts.configFile, '[auth "more"]\nip = 127.0.0.1\ndomain = **.example\n')
+  const port = 960 + (process.pid % 23)
+  const more = '[auth "more"]\nip = 127.0.0.1\ndomain = **.example\n'
+  appendFileSync(parts.configFile, `${more}[verification "two"]\ntype = http01\nlistener = 127.0.0.1:${port}\n`)
   process.kill(parts.launcherPid, 'SIGHUP')
   await until('the new configuration', () => parts.log().includes('configuration reloaded'))
   assert.equal(await sign(parts, 'new.example'), 200)
+  // A port that only root may open is opened for the responder, which is started again for it.
+  await until('the new port', () => acceptsTcp(port))
   const second = serve([parts.configFile])
   assert.equal(second.status, 1)
   assert.match(second.stderr, /another acmems serve has its sockets in .*run-directory/)
