@@ -1,8 +1,8 @@
 // A server and its responder as two processes, each of which can be killed and started again.
-import { chownSync, mkdirSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type Acmems, startAcmems } from './acmems.ts'
-import { type Child, makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
+import { acceptsTcp, type Child, makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 
 export const main = resolve(import.meta.dirname, '../src/main.ts')
 
@@ -13,6 +13,8 @@ export type ResponderOptions = {
   /** What starts it, instead of Node.js itself; it gets Node.js and its arguments after its own. */
   readonly launcher?: readonly string[]
   readonly args?: readonly string[]
+  /** A port to knock at: what starts when somebody comes is then started. */
+  readonly poke?: number
 }
 
 export interface ResponderWorld extends AsyncDisposable {
@@ -30,14 +32,18 @@ export interface ResponderWorld extends AsyncDisposable {
 
 /** @param group of the socket's folder: who may ask */
 export async function makeResponderWorld(
-  config: string,
+  configOf: string | ((folder: string) => string),
   { group, mgmtPort, ...first }: ResponderOptions & { readonly group?: number; readonly mgmtPort?: number } = {},
 ): Promise<ResponderWorld> {
   await using stack = new AsyncDisposableStack()
   const folder = stack.use(makeTempFolder('responder')).path
+  const config = typeof configOf === 'string' ? configOf : configOf(folder)
   const socket = join(folder, 'answers', 'S')
   mkdirSync(join(folder, 'answers'), { mode: 0o750 })
-  if (group !== undefined) chownSync(join(folder, 'answers'), -1, group)
+  if (group !== undefined) {
+    chownSync(join(folder, 'answers'), -1, group)
+    chmodSync(join(folder, 'answers'), 0o2750)
+  }
   let [server, responder]: [Acmems | undefined, Child | undefined] = [undefined, undefined]
   let runs = 0
   stack.defer(async () => {
@@ -61,12 +67,13 @@ export async function makeResponderWorld(
       server = await startAcmems(text, { folder, ...(mgmtPort === undefined ? {} : { mgmtPort }) })
       return server
     },
-    async startResponder({ launcher = [], args = [], env = {}, ...who } = {}) {
+    async startResponder({ launcher = [], args = [], env = {}, poke, ...who } = {}) {
       runs += 1
       const command = [...launcher, process.execPath, main, 'responder', '--socket', socket, ...args]
       const logFile = join(folder, `responder-${runs}.log`)
       const [program = '', ...rest] = command
       responder = startChild(program, rest, { env, cwd: '/', logFile, ...who })
+      if (poke !== undefined) await waitUntilReady(responder, program, () => acceptsTcp(poke))
       return responder
     },
     async kill(which) {
