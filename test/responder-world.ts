@@ -13,6 +13,8 @@ export type ResponderOptions = {
   /** What starts it, instead of Node.js itself; it gets Node.js and its arguments after its own. */
   readonly launcher?: readonly string[]
   readonly args?: readonly string[]
+  /** Instead of the sources. */
+  readonly program?: string
   /** A port to knock at: what starts when somebody comes is then started. */
   readonly poke?: number
 }
@@ -67,9 +69,9 @@ export async function makeResponderWorld(
       server = await startAcmems(text, { folder, ...(mgmtPort === undefined ? {} : { mgmtPort }) })
       return server
     },
-    async startResponder({ launcher = [], args = [], env = {}, poke, ...who } = {}) {
+    async startResponder({ launcher = [], args = [], env = {}, poke, program: own = main, ...who } = {}) {
       runs += 1
-      const command = [...launcher, process.execPath, main, 'responder', '--socket', socket, ...args]
+      const command = [...launcher, process.execPath, own, 'responder', '--socket', socket, ...args]
       const logFile = join(folder, `responder-${runs}.log`)
       const [program = '', ...rest] = command
       responder = startChild(program, rest, { env, cwd: '/', logFile, ...who })

@@ -5,10 +5,12 @@ import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { buildRelease } from '../scripts/build.ts'
 import { checkout } from './documentation.ts'
 import { makeCsr, postCsr } from './host.ts'
 import { acceptsTcp, makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
+import { makeResponderWorld } from './responder-world.ts'
 
 const source = join(checkout, 'packaging/systemd')
 const units = globSync('*.{service,socket,timer}', { cwd: source }).sort()
@@ -18,6 +20,7 @@ const services = units.filter((unit) => unit.endsWith('.service'))
 const exposure: Readonly<Record<string, number>> = {
   'acmems.service': 1.7,
   'acmems-accountd.service': 0.7,
+  'acmems-responder.service': 1.0,
   'acmems-agent.service': 2.6,
   'acmems-firewall.service': 1.6,
   'acmems-renew.service': 2.4,
@@ -198,4 +201,37 @@ test('the server makes no system call that its unit forbids', async (t) => {
     [...used].filter((call) => !allowed.has(call)),
     [],
   )
+})
+
+test('the responder makes no system call that its unit forbids, and opens nothing of the network', async (t) => {
+  if (!hasTool(t, 'strace') || !hasTool(t, 'systemd-analyze') || !hasTool(t, 'systemd-socket-activate')) return
+  if (spawnSync('strace', ['-o', '/dev/null', 'true']).status !== 0) return t.skip('nothing may be traced here')
+  using folder = makeTempFolder('calls')
+  const trace = join(folder.path, 'trace')
+  // The sources want a compiler; what is installed does not.
+  await buildRelease({ outdir: join(folder.path, 'dist'), declarations: false })
+  const [http, tls] = [await freePort(), await freePort()]
+  const launcher = [
+    ...['systemd-socket-activate', '-E', 'NODE_OPTIONS=--jitless'],
+    ...['-l', `127.0.0.1:${http}`, '-l', `127.0.0.1:${tls}`, 'strace', '-D', '-f', '-qq', '-o', trace],
+  ]
+  await using world = await makeResponderWorld(
+    `[account]\ntype = local\n[verification "http"]\ntype = http01\nlistener = 127.0.0.1:${http}\n[verification "tls"]\ntype = tlsalpn01\nlistener = 127.0.0.1:${tls}\n`,
+    { launcher, poke: http, program: join(folder.path, 'dist/acmems.js') },
+  )
+  const reply = await fetch(`http://127.0.0.1:${http}/.well-known/acme-challenge/unknown`)
+  assert.equal(reply.status, 404, world.responder.log())
+  process.kill(Number(/"pid":(\d+)/.exec(world.responder.log())?.[1]), 'SIGTERM')
+  await waitUntilReady(world.server, 'the end', async () => world.server.log().includes('a responder has gone'))
+  const text = readFileSync(trace, 'latin1')
+  const used = new Set([...text.matchAll(/^\d+ +([a-z]\w*)\(/gm)].map(([, call = '']) => call))
+  assert.ok(used.has('accept4') && used.size > 30, [...used].join(' '))
+  const allowed = allowedCalls('acmems-responder.service')
+  assert.deepEqual(
+    [...used].filter((call) => !allowed.has(call)),
+    [],
+  )
+  assert.doesNotMatch(text, /socket\(AF_INET/)
+  // MemoryDenyWriteExecute=
+  assert.doesNotMatch(text, /PROT_WRITE\|PROT_EXEC/)
 })
