@@ -1,6 +1,7 @@
 // Run in a network namespace by firewall.test.ts: real nftables, real iptables, packets that come over a cable.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { renameSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -163,10 +164,13 @@ for (const kind of ['nft', 'legacy']) {
     assert.equal(await neighbour.reaches(8443), false)
     iptables(kind, '-D', 'INPUT', '-s', '192.0.2.1', '-j', 'DROP')
     assert.equal(iptables(kind, '-S'), before)
+    // Not every machine with iptables has nft.
+    renameSync(join(tools, 'nft'), join(tools, 'no-nft'))
     await asker.ask('open', { port })
     assert.equal(await neighbour.reaches(port), true)
     process.kill(firewall.child.pid, 'SIGKILL')
     await waitFor('the guard deletes it', () => iptables(kind, '-S') === before)
+    renameSync(join(tools, 'no-nft'), join(tools, 'nft'))
     await asker[Symbol.asyncDispose]()
     await firewall[Symbol.asyncDispose]()
     iptables(kind, '-P', 'INPUT', 'ACCEPT')

@@ -1,5 +1,11 @@
 import { isJsonObject } from '../acme/json-object.ts'
-import { type IptablesPlace, type IptablesRule, iptablesWords, readSavedTables } from './iptables-save.ts'
+import {
+  type IptablesPlace,
+  type IptablesRule,
+  iptablesWords,
+  readSavedTables,
+  type SavedTables,
+} from './iptables-save.ts'
 import { isLikeIptables, type NftPlace, type NftRule, nftRuleOf, readNftRuleset } from './nft-ruleset.ts'
 import type { Family, Opening } from './opening.ts'
 import type { FirewallTools, ToolRun } from './tools.ts'
@@ -24,29 +30,44 @@ const families: readonly Family[] = ['ip', 'ip6']
 const waitWords = ['-w', '5']
 
 export function createRules(tools: FirewallTools): Rules {
-  async function readNft() {
-    if (!tools.has.nft) return undefined
-    return readNftRuleset(checked('nft', await tools.nft(['-j', 'list', 'ruleset'])).stdout)
+  /** Everything that rules, each by the tool that knows it; of iptables only what there is. */
+  async function look() {
+    const { nft } = tools.has
+    const ruleset = nft ? readNftRuleset(checked('nft', await tools.nft(['-j', 'list', 'ruleset'])).stdout) : undefined
+    const nftIptables = new Map<Family, SavedTables>()
+    const legacy = new Map<Family, SavedTables>()
+    for (const family of families) {
+      if (tools.has.nftIptables && ruleset?.hasIptables(family) !== false)
+        nftIptables.set(family, readSavedTables(await tools.saveNftIptables(family)))
+      const text = await tools.saveLegacy(family)
+      if (text !== '') legacy.set(family, readSavedTables(text))
+    }
+    return { ruleset, nftIptables, legacy }
   }
 
   async function insert(openings: readonly Opening[], comment: string): Promise<OwnRule[]> {
     const made: OwnRule[] = []
     try {
-      const ruleset = await readNft()
-      const legacy = new Map(
-        await Promise.all(
-          families.map(async (family) => [family, readSavedTables(await tools.saveLegacy(family))] as const),
-        ),
-      )
+      const { ruleset, nftIptables, legacy } = await look()
+      if (ruleset === undefined && nftIptables.size + legacy.size === 0)
+        throw new Error('neither nft nor iptables is installed: what is dropped cannot be seen')
       const wanted: { readonly place: NftPlace; readonly opening: Opening }[] = []
       for (const opening of openings) {
+        const { family } = opening
         for (const place of ruleset?.findDropping(opening, comment) ?? []) {
           const byIptables =
             isLikeIptables(place) && tools.has.nftIptables && (await insertByIptables(place, opening, comment))
           if (byIptables === false) wanted.push({ place, opening })
           else made.push(byIptables)
         }
-        for (const place of legacy.get(opening.family)?.findDropping(opening, comment) ?? [])
+        // Without nft, iptables has to say itself what it wrote.
+        const saved = ruleset === undefined ? nftIptables.get(family) : undefined
+        for (const place of saved?.findDropping(opening, comment) ?? []) {
+          const rule = await insertByIptables(place, opening, comment)
+          if (rule === false) throw new Error(`iptables does not take a rule in ${place.chain} of ${place.table}`)
+          made.push(rule)
+        }
+        for (const place of legacy.get(family)?.findDropping(opening, comment) ?? [])
           made.push(await insertLegacy(place, opening, comment))
       }
       if (wanted.length > 0) made.push(...(await insertByNft(wanted, comment)))
@@ -75,7 +96,7 @@ export function createRules(tools: FirewallTools): Rules {
   }
 
   /** @returns false where iptables does not know the table: then it is nft's */
-  async function insertByIptables(place: NftPlace, opening: Opening, comment: string): Promise<OwnRule | false> {
+  async function insertByIptables(place: IptablesPlace, opening: Opening, comment: string): Promise<OwnRule | false> {
     const { table, chain } = place
     const words = iptablesWords(opening, comment)
     const family = opening.family
@@ -117,19 +138,14 @@ export function createRules(tools: FirewallTools): Rules {
   }
 
   async function list(): Promise<OwnRule[]> {
-    const ours: OwnRule[] = []
-    for (const family of families) {
-      for (const rule of readSavedTables(await tools.saveLegacy(family)).ours)
-        ours.push({ by: 'legacy iptables', family, ...rule })
-    }
-    const ruleset = await readNft()
-    for (const rule of ruleset?.ours ?? []) ours.push({ by: 'nft', ...rule })
-    for (const family of families) {
-      if (!tools.has.nftIptables || ruleset?.hasIptables(family) !== true) continue
-      for (const rule of readSavedTables(await tools.saveNftIptables(family)).ours)
-        ours.push({ by: 'nft iptables', family, ...rule })
-    }
-    return ours
+    const { ruleset, nftIptables, legacy } = await look()
+    const byIptables = (by: 'nft iptables' | 'legacy iptables', saved: ReadonlyMap<Family, SavedTables>) =>
+      [...saved].flatMap(([family, { ours }]) => ours.map((rule): OwnRule => ({ by, family, ...rule })))
+    return [
+      ...byIptables('legacy iptables', legacy),
+      ...byIptables('nft iptables', nftIptables),
+      ...(ruleset?.ours ?? []).map((rule): OwnRule => ({ by: 'nft', ...rule })),
+    ]
   }
 
   return { insert, remove, list }

@@ -21,6 +21,7 @@ export interface FirewallTools {
 }
 
 const systemFolders = ['/usr/local/sbin', '/usr/sbin', '/usr/bin', '/sbin', '/bin']
+const families: readonly Family[] = ['ip', 'ip6']
 const timeoutMs = 10_000
 const maxOutputBytes = 64 * 1024 * 1024
 
@@ -38,7 +39,6 @@ export function findTools(path: string): FirewallTools {
       .split(delimiter)
       .map((folder) => join(folder, name))
       .find(isExecutable)
-  const nft = find('nft')
   const named = (family: Family) => (family === 'ip' ? 'iptables' : 'ip6tables')
   const nftIptables = (family: Family) => find(`${named(family)}-nft`)
   const run = async (name: string, command: string | undefined, args: readonly string[]) => {
@@ -47,12 +47,21 @@ export function findTools(path: string): FirewallTools {
   }
   const save = async (name: string) => {
     const { status, stdout, stderr } = await run(name, find(name), [])
-    if (status !== 0) throw new Error(`${name}: ${stderr.trim()}`)
+    const hint = name.includes('legacy') ? ' (it needs CAP_NET_RAW, too)' : ''
+    if (status !== 0) throw new Error(`${name}: ${stderr.trim()}${hint}`)
     return stdout
   }
   return {
-    has: { nft: nft !== undefined, nftIptables: nftIptables('ip') !== undefined },
-    nft: (args) => run('nft', nft, args),
+    // Looked for anew: they may be installed while we run.
+    has: {
+      get nft() {
+        return find('nft') !== undefined
+      },
+      get nftIptables() {
+        return families.every((family) => nftIptables(family) !== undefined)
+      },
+    },
+    nft: (args) => run('nft', find('nft'), args),
     nftIptables: (family, args) => run(`${named(family)}-nft`, nftIptables(family), args),
     legacyIptables: (family, args) => run(`${named(family)}-legacy`, find(`${named(family)}-legacy`), args),
     saveNftIptables: (family) => save(`${named(family)}-nft-save`),
