@@ -72,7 +72,7 @@ function publicKeyOf({ publicKey }: Csr) {
 }
 
 async function run(full: boolean): Promise<Figures> {
-  const count = full ? 5000 : 120
+  const count = full ? 5000 : 64
   using folder = makeTempFolder('stampede')
   await using pebble = await startPebble({ ...calm, alwaysValid: true, httpPort: await freePort() })
   await using proxy = await startProxy(pebble)
