@@ -37,7 +37,7 @@ if (!existsSync(folder)) {
   const fresh = `${folder}.${process.pid}`
   await buildRelease({ outdir: join(fresh, 'dist'), declarations: false })
   // What it looks for beside itself.
-  for (const name of ['agent', 'package.json']) symlinkSync(join(root, name), join(fresh, name))
+  for (const name of ['agent', 'bin', 'package.json']) symlinkSync(join(root, name), join(fresh, name))
   try {
     renameSync(fresh, folder)
   } catch (error) {

@@ -1,14 +1,13 @@
 // Within a network namespace: a machine with a firewall, a neighbour who tries to come in, and `acmems firewall`.
 import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Asker, createAsker } from '../src/channel/asker.ts'
 import { systemClock } from '../src/clock.ts'
 import { type Child, makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { needPeer, type PeerName } from './peers/peers.ts'
-
-const main = resolve(import.meta.dirname, '../src/main.ts')
+import { main } from './program.ts'
 
 /** The machine's address and the neighbour's, by family. */
 export const machine = { ip: '10.91.0.1', ip6: 'fd91::1' }

@@ -1,10 +1,11 @@
 // A server and its responder as two processes, each of which can be killed and started again.
 import { chmodSync, chownSync, mkdirSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { type Acmems, startAcmems } from './acmems.ts'
 import { acceptsTcp, type Child, makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
+import { main } from './program.ts'
 
-export const main = resolve(import.meta.dirname, '../src/main.ts')
+export { main }
 
 export type ResponderOptions = {
   readonly uid?: number
