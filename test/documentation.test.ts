@@ -178,6 +178,7 @@ test('every command has help with examples', () => {
   for (const command of [
     'serve',
     'accountd',
+    'responder',
     'demo',
     'register',
     'acme-register',

@@ -201,6 +201,31 @@ async function converse(socket: string, octets: string): Promise<string> {
   return connection.said()
 }
 
+/** GET and HEAD of a token that is there; everything else is nothing, or refused (the rows of lacme's webserver). */
+async function assertRows(port: number): Promise<void> {
+  const head = 'Host: www.example.org\r\nConnection: close\r\n\r\n'
+  const prefix = '/.well-known/acme-challenge/'
+  const rows: readonly [string, RegExp][] = [
+    [`GET ${path} HTTP/1.1\r\n${head}`, new RegExp(`^HTTP/1.1 200 [^]*content-length: 87[^]*\r\n\r\n${answer}$`)],
+    [`GET ${path} HTTP/1.0\r\n${head}`, /^HTTP\/1.1 200 /],
+    [`HEAD ${path} HTTP/1.1\r\n${head}`, /^HTTP\/1.1 200 .*content-length: 87.*\r\n\r\n$/s],
+    [`GET ${path}x HTTP/1.1\r\n${head}`, /^HTTP\/1.1 404 /],
+    [`HEAD ${path}x HTTP/1.1\r\n${head}`, /^HTTP\/1.1 404 .*\r\n\r\n$/s],
+    ...['', '.', '..', '../', 'a.b', `${token}/`, `../${token}`, '../../../etc/passwd', '%2e%2e%2fS'].map(
+      (wrong): [string, RegExp] => [`GET ${prefix}${wrong} HTTP/1.1\r\n${head}`, /^HTTP\/1.1 404 /],
+    ),
+    [`GET http://www.example.org${path} HTTP/1.1\r\n${head}`, /^HTTP\/1.1 404 /],
+    [`GET / HTTP/1.1\r\n${head}`, /^HTTP\/1.1 404 /],
+    ...['POST', 'OPTIONS', 'DELETE'].map((method): [string, RegExp] => [
+      `${method} ${path} HTTP/1.1\r\n${head}`,
+      /^HTTP\/1.1 405 /,
+    ]),
+    [`GET ${path} HTTP/2.0\r\n${head}`, /^HTTP\/1.1 400 /],
+    [`GET ${path} HTTP/1.1\nHost: www.example.org\nConnection: close\n\n`, /^HTTP\/1.1 400 /],
+  ]
+  for (const [octets, expected] of rows) assert.match(await get(port, octets), expected, octets)
+}
+
 test('a hostile responder: nothing is listed, nothing written, and its garbage is its own', async () => {
   const ports = { http: await freePort(), dns: await freePort() }
   await using world = await makeResponderWorld(configOf(ports))
@@ -208,6 +233,7 @@ test('a hostile responder: nothing is listed, nothing written, and its garbage i
   const say = (...lines: object[]) =>
     converse(world.socket, lines.map((line, id) => `${JSON.stringify({ id, ...line })}\r\n`).join(''))
 
+  await assertRows(ports.http)
   const told = await say(
     { ask: 'token', token, host: 'www.example.org' },
     { ask: 'token', token, host: 'other.example.org' },
