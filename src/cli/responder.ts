@@ -7,11 +7,12 @@ import { createAsker } from '../channel/asker.ts'
 import { ownRights } from '../channel/permissions.ts'
 import { systemClock } from '../clock.ts'
 import { environment } from '../config/environment.ts'
-import { adoptSockets, parseDescriptors, systemdDescriptors } from '../http/inherited-sockets.ts'
+import { adoptSockets, systemdDescriptors } from '../http/inherited-sockets.ts'
 import { createLog } from '../log.ts'
 import type { Logger } from '../plugin-api.ts'
 import { createResponders } from '../responders.ts'
 import { createSystemdNotifier } from '../systemd-notify.ts'
+import { readDescriptors } from './descriptors.ts'
 import { stopSignal } from './stop-signal.ts'
 
 type Flags = { readonly socket: string; readonly sockets?: string; readonly debug: boolean }
@@ -40,7 +41,7 @@ async function runResponder({ socket, sockets, debug }: Flags): Promise<void> {
   const level = debug ? 'debug' : 'info'
   using log = createLog({ level, destination: 'stdout', format: 'auto' }, process.stdout.isTTY === true)
   const stopped = stopSignal()
-  const inherited = adoptSockets([...systemdDescriptors(environment), ...parseDescriptors(sockets)])
+  const inherited = adoptSockets([...systemdDescriptors(environment), ...readDescriptors(sockets)])
   if (inherited.length > 0) log.info('sockets that were open already', { sockets: inherited })
 
   const stopping = new AbortController()

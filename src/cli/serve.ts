@@ -3,10 +3,11 @@ import type { Config } from '../config/config.ts'
 import { environment, platformSettings } from '../config/environment.ts'
 import { ConfigError, formatFinding } from '../config/finding.ts'
 import type { Daemon } from '../daemon.ts'
-import { adoptSockets, parseDescriptors, systemdDescriptors } from '../http/inherited-sockets.ts'
+import { adoptSockets, systemdDescriptors } from '../http/inherited-sockets.ts'
 import { createLog, type Log } from '../log.ts'
 import { createSystemdNotifier } from '../systemd-notify.ts'
 import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
+import { readDescriptors } from './descriptors.ts'
 import { stopSignal } from './stop-signal.ts'
 
 type ServeFlags = ConfigFlags & { readonly sockets?: string }
@@ -49,7 +50,7 @@ export async function serve(
   const systemd = createSystemdNotifier(environment, log)
   const inherited = [
     ...systemdDescriptors(environment).flatMap(adoptIfBound),
-    ...adoptSockets(parseDescriptors(flags.sockets)),
+    ...adoptSockets(readDescriptors(flags.sockets)),
   ]
   if (inherited.length > 0) log.info('sockets that were open already', { sockets: inherited })
   const daemon = await startDaemon(config, { log, ...platformSettings() })
