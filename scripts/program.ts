@@ -22,7 +22,13 @@ const keptMs = 24 * 3_600_000
 
 function digestOfSources(): string {
   const hash = createHash('sha256')
-  const files = ['package-lock.json', 'package.json', 'scripts/build.ts', ...globSync('src/**/*', { cwd: root })].sort()
+  const files = [
+    'package-lock.json',
+    'package.json',
+    'tsconfig.json',
+    'scripts/build.ts',
+    ...globSync('src/**/*', { cwd: root }),
+  ].sort()
   for (const file of files.filter((one) => statSync(join(root, one)).isFile()))
     hash
       .update(`${file}\0`)

@@ -48,6 +48,10 @@ const longest = [
   'test/reliability/stampede.test.ts',
   'test/dns-exec-runs.test.ts',
   'test/replaces.test.ts',
+  'test/installer-trouble.test.ts',
+  'test/parts.test.ts',
+  'test/installer.test.ts',
+  'test/firewall.test.ts',
 ]
 
 /** All others after them, by the alphabet. */
