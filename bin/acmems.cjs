@@ -61,7 +61,13 @@ function isToldByTerminal() {
 
 /** A child that is this process as far as that can be told from outside. */
 function runAsChild(node, args) {
-  const child = spawn(node, args, { stdio: 'inherit' })
+  // Sockets that systemd opened are for the process that LISTEN_PID names (sd_listen_fds(3)): that is the child now.
+  const ours = process.env.LISTEN_PID === String(process.pid) ? Number(process.env.LISTEN_FDS) || 0 : 0
+  const stdio = Array.from({ length: 3 + ours }, (_, fd) => fd)
+  const child =
+    ours === 0
+      ? spawn(node, args, { stdio: 'inherit' })
+      : spawn('/bin/sh', ['-c', 'LISTEN_PID=$$ exec "$@"', 'sh', node].concat(args), { stdio })
   const signals = ['SIGTERM', 'SIGINT', 'SIGHUP']
   signals.forEach((signal) => {
     process.on(signal, () => {

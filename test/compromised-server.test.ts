@@ -4,6 +4,8 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { test } from 'node:test'
+import { findFlaws } from '../src/parts/confinement.ts'
+import { parseStanding } from '../src/parts/standing.ts'
 import { accountAndHttp01, accountAt } from './acmems.ts'
 import { makeCsr, postCsr } from './host.ts'
 import { makeOwned, runAs, startParts, until, users, whyNoParts } from './parts-world.ts'
@@ -68,6 +70,11 @@ test('a server that was taken over gets neither key, nor account, nor a name tha
     ['launcher', parts.launcherPid],
     ...parts.processes().flatMap(({ name, pid }) => (name === 'server' ? [] : [[name, pid]])),
   ])
+  // What is root is no more than it must be, either.
+  const standing = parseStanding(readFileSync(`/proc/${parts.pidOf('installer')}/status`, 'utf8'))
+  const capabilities = ['chown', 'dac_override', 'fowner', 'kill'] as const
+  assert.deepEqual(findFlaws(standing, { uid: 0, gid: 0, capabilities }), [])
+  assert.deepEqual([...standing.capabilities.effective], capabilities)
   const place = {
     ...{ folder: parts.folder, run: parts.runFolder, accountUrl, origin: new URL(pebble.directoryUrl).origin },
     ...{ keyPath: join(parts.folder, 'key/account.pem'), pids, hostKey, otherChain: other.text },
