@@ -17,7 +17,8 @@ import { placeOf } from '../src/state/places.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { dig } from './peers/dig.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
-import { main, makeResponderWorld, type ResponderWorld } from './responder-world.ts'
+import { sources } from './program.ts'
+import { makeResponderWorld, type ResponderWorld } from './responder-world.ts'
 
 const token = 'evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA'
 const answer = `${token}.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI`
@@ -72,8 +73,8 @@ test('the command knows neither state nor keys nor plugins nor how to reach a ne
     }
     assert.doesNotMatch(text, /\bimport\(/, `${file} loads something later`)
   }
-  visit(resolve(main, '../cli/responder.ts'))
-  const files = [...seen].map((file) => relative(resolve(main, '..'), file)).sort()
+  visit(resolve(sources, '../cli/responder.ts'))
+  const files = [...seen].map((file) => relative(resolve(sources, '..'), file)).sort()
   const forbidden =
     /^(state|plugins|acme-client|accountd|remote-key|managed|issuance|policy|sign|pick-up|installation|runtime|daemon|account-key|http\/http-client|config\/(?!environment|paths))/
   assert.deepEqual(
