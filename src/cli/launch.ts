@@ -87,7 +87,17 @@ async function planFor(config: Config, files: readonly string[], flags: ConfigFl
     programs: programFiles(),
     firstUnprivilegedPort: firstUnprivilegedPort(),
     stateFolder,
+    hasLegacyIptables: hasLegacyIptables(),
   })
+}
+
+/** Which tables there are says the kernel: none, unless somebody has used them. */
+function hasLegacyIptables(): boolean {
+  try {
+    return readFileSync('/proc/net/ip_tables_names', 'utf8') !== ''
+  } catch {
+    return false
+  }
 }
 
 /** @throws Error naming the key whose user is not there, or is root */

@@ -40,6 +40,7 @@ function given(more: Partial<PlanParts> = {}, config: object = {}): PlanParts {
     programs: { acmems: '/lib/acmems.js', installer: '/lib/acmems-install.js' },
     firstUnprivilegedPort: 1024,
     stateFolder: '/var/lib/acmems',
+    hasLegacyIptables: false,
     ...more,
   }
 }

@@ -20,6 +20,8 @@ export type PlanParts = {
   readonly programs: { readonly acmems: string; readonly installer: string }
   readonly firstUnprivilegedPort: number
   readonly stateFolder: string
+  /** Its rules are changed through a raw socket. */
+  readonly hasLegacyIptables: boolean
 }
 
 export type Plan = { readonly folders: readonly SocketFolder[]; readonly parts: readonly Part[] }
@@ -79,7 +81,7 @@ export function planParts(given: PlanParts): Plan {
     assignments.push(`process.firewall=${socketPath}`)
     parts.push({
       ...common,
-      ...confined('firewall', root, ['net_admin']),
+      ...confined('firewall', root, given.hasLegacyIptables ? ['net_admin', 'net_raw'] : ['net_admin']),
       script: programs.acmems,
       args: ['firewall', '--socket', socketPath, ...flags, ...files],
       env: environmentOf(given, root, variablesOfConfiguration(given)),

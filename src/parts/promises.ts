@@ -25,7 +25,7 @@ const promises: Readonly<Record<PartName, Promised>> = {
   responder: { isRoot: false, capabilities: [], network: true },
   server: { isRoot: false, capabilities: ['net_bind_service'], network: true },
   installer: { isRoot: true, capabilities: ['chown', 'dac_override', 'fowner', 'kill'], network: false },
-  firewall: { isRoot: true, capabilities: ['net_admin'], network: false },
+  firewall: { isRoot: true, capabilities: ['net_admin', 'net_raw'], network: false },
 }
 
 /** What a part is or can, and was not to be or to be able to; empty when its promises hold. */
