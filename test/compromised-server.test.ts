@@ -40,6 +40,7 @@ test('a server that was taken over gets neither key, nor account, nor a name tha
   const audit = 'key/accountd.audit'
   const parts = await startParts(
     (run) =>
+      `firewall = ${run}/firewall/S\n` +
       accountAndHttp01(pebble).replace('[account]\n', `[account]\nkey = accountd:${run}/accountd/S.lacme\n`) +
       '[auth "all"]\nip = 127.0.0.1\ndomain = **\n' +
       `[certificate "web"]\ndomain = host.test\ndirectory = ${join(run, '..', 'host', 'web')}\n`,
@@ -75,6 +76,8 @@ test('a server that was taken over gets neither key, nor account, nor a name tha
   const capabilities = ['chown', 'dac_override', 'fowner', 'kill'] as const
   assert.deepEqual(findFlaws(standing, { uid: 0, gid: 0, capabilities }), [])
   assert.deepEqual([...standing.capabilities.effective], capabilities)
+  const ofFirewall = parseStanding(readFileSync(`/proc/${parts.pidOf('firewall')}/status`, 'utf8'))
+  assert.ok(ofFirewall.capabilities.effective.every((name) => name === 'net_admin' || name === 'net_raw'))
   const place = {
     ...{ folder: parts.folder, run: parts.runFolder, accountUrl, origin: new URL(pebble.directoryUrl).origin },
     ...{ keyPath: join(parts.folder, 'key/account.pem'), pids, hostKey, otherChain: other.text },
@@ -87,7 +90,7 @@ test('a server that was taken over gets neither key, nor account, nor a name tha
     Object.entries(outcomes).filter(([, outcome]) => !/^(refused|EACCES|EPERM)$/.test(outcome)),
     [],
   )
-  assert.equal(Object.keys(outcomes).length, 40)
+  assert.equal(Object.keys(outcomes).length, 46)
 
   // What was asked of accountd is in its log, with the reason, and in the chained audit log, which is whole.
   const log = parts.log()

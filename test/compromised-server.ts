@@ -100,8 +100,8 @@ await attempt('a signature over anything', () =>
 const installer = join(run, 'install/S')
 
 /** undefined: it says no. */
-async function tell(message: object): Promise<string | undefined> {
-  const said = await talk(installer, [JSON.stringify({ id: 1, ...message })], 1)
+async function tell(message: object, socket = installer): Promise<string | undefined> {
+  const said = await talk(socket, [JSON.stringify({ id: 1, ...message })], 1)
   return said === '' || said.includes('"error"') ? undefined : said
 }
 
@@ -122,5 +122,9 @@ await attempt('say where it goes', () =>
   tell({ ask: 'install', block: 'web', occasion: 'again', chain: place.otherChain, directory: '/etc', hook: 'id' }),
 )
 await attempt('run a hook', () => tell({ ask: 'hook', block: 'web', command: 'id' }))
+
+const firewall = join(run, 'firewall/S')
+for (const port of [22, '22; flush ruleset', -1])
+  await attempt(`open the port ${port}`, () => tell({ ask: 'open', port }, firewall))
 
 process.stdout.write(JSON.stringify(outcomes))
