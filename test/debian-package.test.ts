@@ -192,10 +192,10 @@ cp /usr/share/doc/acmems/examples/accountd.conf /etc/acmems/accountd.conf
 key=/var/lib/acmems-accountd/account.pem
 runuser -u acmems-accountd -- sh -c "umask 077 && openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out $key"
 # As its unit does.
-mkdir -m 755 /run/acmems-accountd && mkdir -p -m 750 /var/log/acmems-accountd
-chown acmems-accountd:acmems-accountd /run/acmems-accountd /var/log/acmems-accountd
-NODE_OPTIONS=--jitless setpriv --reuid acmems-accountd --regid acmems-accountd --groups acmems --no-new-privs \
-  --bounding-set -all acmems accountd --config /etc/acmems/accountd.conf &
+mkdir -p -m 750 /var/log/acmems-accountd && chown acmems-accountd:acmems-accountd /var/log/acmems-accountd
+install -D -o acmems-accountd -m 400 /etc/acmems/accountd.conf /run/credentials/accountd.conf
+NODE_OPTIONS=--jitless setpriv --reuid acmems-accountd --regid acmems-accountd --clear-groups --no-new-privs \
+  --bounding-set -all acmems accountd --config /run/credentials/accountd.conf &
 accountd=$!
 for _ in 1 2 3 4 5 6 7 8 9 10; do [ -S /run/acmems-accountd/S.lacme ] && break; sleep 1; done
 [ "$(stat -c '%U:%G %a' /run/acmems-accountd/S.lacme)" = 'acmems-accountd:acmems 660' ]
