@@ -1,0 +1,255 @@
+// Run by systemd-boot.test.ts in the network of a machine whose PID 1 is systemd: the package there, told what
+// docs/install.md and docs/processes.md tell, and Pebble as its CA.
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
+import { acceptsTcp } from './peers/child.ts'
+import { startPebble } from './peers/pebble.ts'
+import { needPeer } from './peers/peers.ts'
+import { runIn } from './systemd-world.ts'
+
+const pid = Number(process.argv[2])
+const [deb = '', newerDeb = ''] = process.argv.slice(3)
+const inside = (path: string) => `/proc/${pid}/root${path}`
+const parts = ['acmems-accountd', 'acmems-install', 'acmems-responder', 'acmems-firewall', 'acmems']
+const all = [...parts, 'acmems-install.socket', 'acmems-responder.socket']
+
+/** @throws Error with all that was said, and what the units said meanwhile */
+function run(command: string): string {
+  const { status, stdout, stderr } = runIn(pid, command)
+  if (status === 0) return stdout
+  const journal = runIn(pid, "journalctl -o cat -n 60 -u 'acmems*'").stdout
+  throw new Error(`${command}: ${status}\n${stdout}${stderr}\n${journal}`)
+}
+
+const show = (unit: string, property: string) => run(`systemctl show -P ${property} ${unit}`).trim()
+const mainPid = (unit: string) => Number(show(unit, 'MainPID'))
+const journalOf = (unit: string) => run(`journalctl -o cat -u '${unit}'`)
+const states = (units: readonly string[]) =>
+  runIn(pid, `systemctl is-active ${units.join(' ')}`)
+    .stdout.trim()
+    .split('\n')
+const status = (unit: string) => readFileSync(inside(`/proc/${mainPid(unit)}/status`), 'utf8')
+
+async function waitFor(what: string, isSo: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
+  const deadlineMs = performance.now() + timeoutMs
+  while (!(await isSo())) {
+    if (performance.now() > deadlineMs) throw new Error(`not within ${timeoutMs} ms: ${what}\n${journalOf('acmems*')}`)
+    await sleep(100)
+  }
+}
+
+const pebble = await startPebble({ httpPort: 80 })
+after(() => pebble.stop())
+
+const account = `[account]
+acme-server = ${pebble.directoryUrl}
+ca-file = /etc/acmems/pebble.pem
+accept-terms-of-service = yes
+`
+const hosts = '[auth "hosts"]\nip = 127.0.0.1\ndomain = *.example.test\n'
+const http = (...listeners: string[]) =>
+  `[verification "http"]\ntype = http01\n${listeners.map((one) => `listener = ${one}\n`).join('')}`
+
+async function sign(name: string): Promise<void> {
+  const { status, text } = await postCsr('http://127.0.0.1:1313/sign', makeCsr({ names: [name] }))
+  assert.equal(status, 200, `${text}\n${journalOf('acmems*')}`)
+  assert.deepEqual(namesOf(certificatesOf(text)[0]), [`DNS:${name}`])
+}
+
+/** Debian has it; where this machine does not, the tests' own is copied with what it is linked to. */
+function installNft(): void {
+  const { path, env } = needPeer('nft')
+  if (env.LD_LIBRARY_PATH === undefined) return
+  const home = inside('/usr/local/lib/nft')
+  mkdirSync(home)
+  copyFileSync(path, join(home, 'nft'))
+  const linked = execFileSync('ldd', [path], { env: { ...process.env, ...env }, encoding: 'utf8' })
+  for (const [, library = ''] of linked.matchAll(/=> (\S+\/peers\/\S+)/g))
+    copyFileSync(library, join(home, basename(library)))
+  const script = `#!/bin/sh\nLD_LIBRARY_PATH=/usr/local/lib/nft exec /usr/local/lib/nft/nft "$@"\n`
+  writeFileSync(inside('/usr/sbin/nft'), script, { mode: 0o755 })
+}
+
+let isBroken = false
+/** One machine, one story: what comes after a failure would only say so again. */
+function step(name: string, look: () => void | Promise<void>): void {
+  test(name, async (t) => {
+    if (isBroken) return t.skip('one before failed')
+    isBroken = true
+    await look()
+    isBroken = false
+  })
+}
+
+step('the package is installed; nothing is started', () => {
+  copyFileSync(deb, inside('/srv/acmems.deb'))
+  copyFileSync(newerDeb, inside('/srv/newer.deb'))
+  run('dpkg --force-unsafe-io --install /srv/acmems.deb')
+  assert.deepEqual(new Set(states([...all, 'acmems-renew.timer'])), new Set(['inactive']))
+  copyFileSync(pebble.caFile, inside('/etc/acmems/pebble.pem'))
+  installNft()
+})
+
+step('the server alone, at port 80 by its one capability, and by acmems.socket', async () => {
+  writeFileSync(inside('/etc/acmems/acmems.ini'), account + hosts + http('0.0.0.0:80', '[::]:80'))
+  run('systemctl enable --now acmems')
+  await sign('capability.example.test')
+  assert.match(status('acmems'), /^CapEff:\t0{13}400$/m)
+  writeFileSync(inside('/etc/acmems/acmems.ini'), account + hosts + http('fd:3'))
+  mkdirSync(inside('/run/systemd/system/acmems.service.d'))
+  const none = '[Service]\nAmbientCapabilities=\nCapabilityBoundingSet=\n'
+  writeFileSync(inside('/run/systemd/system/acmems.service.d/none.conf'), none)
+  run(
+    'systemctl daemon-reload && systemctl stop acmems && systemctl enable --now acmems.socket && systemctl start acmems',
+  )
+  await sign('socket.example.test')
+  assert.match(status('acmems'), /^CapBnd:\t0{16}$/m)
+  run('rm -r /run/systemd/system/acmems.service.d && systemctl daemon-reload')
+  run('systemctl disable --now acmems.socket acmems')
+})
+
+step('all parts: a certificate for a host, and one that is installed', async () => {
+  const ini = `${account}key = accountd:/run/acmems-accountd/S.lacme\n${hosts}${http('0.0.0.0:80', '[::]:80')}
+[process]
+responder = /run/acmems-answers/S
+installer = /run/acmems-install/S
+firewall = /run/acmems-firewall/S
+
+[certificate "web"]
+domain = web.example.test
+directory = /etc/ssl/web
+owner = root:www-data
+key-mode = 0640
+ca-file = /etc/acmems/roots.pem
+hook = id -u >/etc/ssl/web.hooked && systemctl show -P Id acmems >>/etc/ssl/web.hooked
+`
+  writeFileSync(inside('/etc/acmems/acmems.ini'), ini)
+  writeFileSync(inside('/etc/acmems/roots.pem'), await pebble.root())
+  // The account and its key are those that the server had.
+  const [from, to] = ['/var/lib/acmems/account/account.pem', '/var/lib/acmems-accountd/account.pem']
+  run(`install -o acmems-accountd -g acmems-accountd -m 600 ${from} ${to} && rm ${from}`)
+  run('cp /usr/share/doc/acmems/examples/accountd.conf /etc/acmems/')
+  run(
+    'runuser -u acmems -- acmems check-config /etc/acmems/acmems.ini && acmems-install --check /etc/acmems/acmems.ini',
+  )
+  run(
+    "nft 'table inet filter { chain input { type filter hook input priority 0; tcp dport 80 reject with tcp reset; }; }'",
+  )
+  const rules = run('nft list ruleset')
+  run(`systemctl enable --now ${all.join(' ')}`)
+  assert.deepEqual(new Set(states(all)), new Set(['active']))
+  await sign('host.example.test')
+  await waitFor('the hook has run', () => runIn(pid, 'test -s /etc/ssl/web.hooked').status === 0)
+  assert.equal(readFileSync(inside('/etc/ssl/web.hooked'), 'utf8'), '0\nacmems.service\n')
+  assert.equal(run("stat -c '%U:%G %a' /etc/ssl/web/privkey.pem").trim(), 'root:www-data 640')
+  run('openssl verify -CAfile /etc/acmems/roots.pem -untrusted /etc/ssl/web/chain.pem /etc/ssl/web/cert.pem')
+  // It was opened, and is closed.
+  await waitFor('port 80 is closed', () => run('nft list ruleset') === rules)
+  assert.equal(await acceptsTcp(80), false)
+  assert.doesNotMatch(journalOf('acmems*'), /is not opened/)
+})
+
+step('each is what its unit says, and doctor agrees', () => {
+  for (const part of parts) {
+    assert.equal(show(part, 'NoNewPrivileges'), 'yes', part)
+    assert.equal(show(part, 'ProtectSystem'), 'strict', part)
+    assert.match(status(part), /^NoNewPrivs:\t1\n(?:.*\n)*?Seccomp:\t2$/m, part)
+    const runIts = (command: string) =>
+      runIn(pid, `nsenter --mount --target=${mainPid(part)} sh -c '${command}'`).status
+    assert.notEqual(runIts('touch /usr/written'), 0, part)
+    assert.notEqual(runIts('touch /etc/acmems/written'), 0, part)
+  }
+  const networkOf = (unit: string) => statSync(inside(`/proc/${mainPid(unit)}/ns/net`)).ino
+  for (const part of ['acmems-accountd', 'acmems-install']) assert.notEqual(networkOf(part), networkOf('acmems'), part)
+  const reports = JSON.parse(run('acmems doctor --processes --json')) as {
+    part: string
+    user: string
+    capabilities: { bounding: string[] }
+  }[]
+  const found = reports.map(({ part, user, capabilities }) => [part, user, capabilities.bounding])
+  assert.deepEqual(
+    found.sort(([left], [right]) => (`${left}` < `${right}` ? -1 : 1)),
+    [
+      ['accountd', 'acmems-accountd', []],
+      ['firewall', 'root', ['net_admin']],
+      ['installer', 'root', ['chown', 'dac_override', 'fowner', 'kill']],
+      ['responder', 'acmems-responder', []],
+      ['server', 'acmems', ['net_bind_service']],
+    ],
+  )
+})
+
+step('reload: nobody is started anew', async () => {
+  const before = parts.map(mainPid)
+  run('systemctl reload acmems-accountd acmems-install acmems-firewall acmems')
+  await waitFor('it is read', () => journalOf('acmems').includes('configuration reloaded'))
+  assert.deepEqual(parts.map(mainPid), before)
+  await sign('reloaded.example.test')
+})
+
+step('whatever is killed, or does not move any more, is started again; a sign of life goes out in time', async () => {
+  for (const part of parts) {
+    mkdirSync(inside(`/run/systemd/system/${part}.service.d`))
+    writeFileSync(inside(`/run/systemd/system/${part}.service.d/quick.conf`), '[Service]\nWatchdogSec=4\n')
+    assert.equal(show(part, 'WatchdogUSec'), '1min', part)
+  }
+  run(`systemctl daemon-reload && systemctl restart ${parts.join(' ')}`)
+  const fedAt = (part: string) => Number(show(part, 'WatchdogTimestampMonotonic'))
+  const first = parts.map(fedAt)
+  await waitFor('each has said that it lives', () => parts.every((part, at) => fedAt(part) > (first[at] ?? 0)))
+  const before = parts.map(mainPid)
+  const [accountd = 0, ...others] = before
+  run(`kill -STOP ${accountd}; kill -KILL ${others.join(' ')}`)
+  await waitFor('all are started anew', () => {
+    const now = parts.map(mainPid)
+    return now.every((id, at) => id > 0 && id !== before[at]) && states(all).every((state) => state === 'active')
+  })
+  assert.match(journalOf('acmems-accountd'), /Watchdog timeout/)
+  await sign('killed.example.test')
+  for (const part of parts) run(`rm -r /run/systemd/system/${part}.service.d`)
+  run('systemctl daemon-reload')
+})
+
+step('an upgrade starts what runs anew, in order', async () => {
+  const before = parts.map(mainPid)
+  run('dpkg --force-unsafe-io --install /srv/newer.deb')
+  assert.deepEqual(new Set(states(all)), new Set(['active']))
+  assert.equal(states(['acmems-agent'])[0], 'inactive')
+  for (const [at, part] of parts.entries()) assert.notEqual(mainPid(part), before[at], part)
+  await sign('upgraded.example.test')
+  const lines = run("journalctl -o cat -u 'acmems*'").split('\n')
+  const last = (text: string) => lines.findLastIndex((line) => line.startsWith(text))
+  for (const part of parts.slice(0, -1)) {
+    assert.ok(last('Stopped acmems.service') < last(`Stopping ${part}.service`), `${part} ends after the server`)
+    assert.ok(last(`Started ${part}.service`) < last('Starting acmems.service'), `${part} is there before the server`)
+  }
+})
+
+step('renewal by its timer', async () => {
+  run('systemctl enable --now acmems-renew.timer')
+  assert.ok(Number(show('acmems-renew.timer', 'NextElapseUSecRealtime').length) > 0)
+  run(`systemctl stop ${all.join(' ')} && nft flush ruleset`)
+  const certificate = '[certificate "own"]\ndomain = own.example.test\ndirectory = /etc/ssl/own\nverification = http\n'
+  const state = '[state]\nurl = sqlite:/var/lib/acmems-renew/state.db\n'
+  const hook = 'hook = id -u >/etc/ssl/own.hooked\n'
+  writeFileSync(inside('/etc/acmems/certificates.ini'), state + account + http('0.0.0.0:80') + certificate + hook)
+  run('systemctl start acmems-renew')
+  assert.equal(run('cat /etc/ssl/own.hooked'), '0\n')
+})
+
+step('its removal stops all, and leaves nothing that runs', async () => {
+  run(`systemctl start ${all.join(' ')}`)
+  await sign('last.example.test')
+  run('dpkg --remove acmems')
+  assert.deepEqual(new Set(states([...all, 'acmems-renew.timer'])), new Set(['inactive']))
+  assert.equal(run("pgrep -f '[/]usr/lib/acmems' || true"), '')
+  assert.equal(run("find /run/acmems* /etc/systemd/system -type s -o -name 'acmems*' -type l"), '')
+  assert.equal(await acceptsTcp(80), false)
+  // What systemd could not do as its unit says, and what went wrong when they ended.
+  assert.doesNotMatch(run('journalctl -o cat'), /systemd was not notified|Failed at step|[Uu]nknown lvalue|core-dump/)
+})
