@@ -104,13 +104,23 @@ step('the server alone, at port 80 by its one capability, and by acmems.socket',
   mkdirSync(inside('/run/systemd/system/acmems.service.d'))
   const none = '[Service]\nAmbientCapabilities=\nCapabilityBoundingSet=\n'
   writeFileSync(inside('/run/systemd/system/acmems.service.d/none.conf'), none)
-  run(
-    'systemctl daemon-reload && systemctl stop acmems && systemctl enable --now acmems.socket && systemctl start acmems',
-  )
+  run('systemctl daemon-reload && systemctl stop acmems')
+  run('systemctl enable --now acmems.socket && systemctl start acmems')
   await sign('socket.example.test')
   assert.match(status('acmems'), /^CapBnd:\t0{16}$/m)
   run('rm -r /run/systemd/system/acmems.service.d && systemctl daemon-reload')
   run('systemctl disable --now acmems.socket acmems')
+})
+
+step('renewal by its timer', async () => {
+  run('systemctl enable --now acmems-renew.timer')
+  assert.match(show('acmems-renew.timer', 'NextElapseUSecRealtime'), /\d\d:\d\d:\d\d/)
+  const certificate = '[certificate "own"]\ndomain = own.example.test\ndirectory = /etc/ssl/own\nverification = http\n'
+  const state = '[state]\nurl = sqlite:/var/lib/acmems-renew/state.db\n'
+  const hook = 'hook = id -u >/etc/ssl/own.hooked\n'
+  writeFileSync(inside('/etc/acmems/certificates.ini'), state + account + http('0.0.0.0:80') + certificate + hook)
+  run('systemctl start acmems-renew')
+  assert.equal(run('cat /etc/ssl/own.hooked'), '0\n')
 })
 
 step('all parts: a certificate for a host, and one that is installed', async () => {
@@ -134,13 +144,21 @@ hook = id -u >/etc/ssl/web.hooked && systemctl show -P Id acmems >>/etc/ssl/web.
   const [from, to] = ['/var/lib/acmems/account/account.pem', '/var/lib/acmems-accountd/account.pem']
   run(`install -o acmems-accountd -g acmems-accountd -m 600 ${from} ${to} && rm ${from}`)
   run('cp /usr/share/doc/acmems/examples/accountd.conf /etc/acmems/')
-  run(
-    'runuser -u acmems -- acmems check-config /etc/acmems/acmems.ini && acmems-install --check /etc/acmems/acmems.ini',
-  )
-  run(
-    "nft 'table inet filter { chain input { type filter hook input priority 0; tcp dport 80 reject with tcp reset; }; }'",
-  )
+  run('runuser -u acmems -- acmems check-config /etc/acmems/acmems.ini')
+  run('acmems-install --check /etc/acmems/acmems.ini')
+  const chain = 'chain input { type filter hook input priority 0; tcp dport 80 reject with tcp reset; };'
+  run(`nft 'table inet filter { ${chain} }'`)
   const rules = run('nft list ruleset')
+  for (const part of parts) {
+    assert.equal(show(part, 'RestartUSec'), '5s', part)
+    assert.match(show(part, 'Restart'), /^(on-failure|always)$/, part)
+    // The test has less time.
+    mkdirSync(inside(`/run/systemd/system/${part}.service.d`))
+    const watchdogS = part === 'acmems-accountd' ? 6 : 12
+    const quick = `[Service]\nWatchdogSec=${watchdogS}\nRestartSec=1\n`
+    writeFileSync(inside(`/run/systemd/system/${part}.service.d/quick.conf`), quick)
+  }
+  run('systemctl daemon-reload')
   run(`systemctl enable --now ${all.join(' ')}`)
   assert.deepEqual(new Set(states(all)), new Set(['active']))
   await sign('host.example.test')
@@ -193,15 +211,11 @@ step('reload: nobody is started anew', async () => {
 })
 
 step('whatever is killed, or does not move any more, is started again; a sign of life goes out in time', async () => {
-  for (const part of parts) {
-    mkdirSync(inside(`/run/systemd/system/${part}.service.d`))
-    writeFileSync(inside(`/run/systemd/system/${part}.service.d/quick.conf`), '[Service]\nWatchdogSec=4\n')
-    assert.equal(show(part, 'WatchdogUSec'), '1min', part)
-  }
-  run(`systemctl daemon-reload && systemctl restart ${parts.join(' ')}`)
   const fedAt = (part: string) => Number(show(part, 'WatchdogTimestampMonotonic'))
-  const first = parts.map(fedAt)
-  await waitFor('each has said that it lives', () => parts.every((part, at) => fedAt(part) > (first[at] ?? 0)))
+  const readyAt = (part: string) => Number(show(part, 'ActiveEnterTimestampMonotonic'))
+  // In microseconds; to be ready is one, too.
+  const isFed = (part: string) => fedAt(part) > readyAt(part) + 1_000_000
+  await waitFor('each has said that it lives', () => parts.every(isFed))
   const before = parts.map(mainPid)
   const [accountd = 0, ...others] = before
   run(`kill -STOP ${accountd}; kill -KILL ${others.join(' ')}`)
@@ -211,8 +225,6 @@ step('whatever is killed, or does not move any more, is started again; a sign of
   })
   assert.match(journalOf('acmems-accountd'), /Watchdog timeout/)
   await sign('killed.example.test')
-  for (const part of parts) run(`rm -r /run/systemd/system/${part}.service.d`)
-  run('systemctl daemon-reload')
 })
 
 step('an upgrade starts what runs anew, in order', async () => {
@@ -230,21 +242,7 @@ step('an upgrade starts what runs anew, in order', async () => {
   }
 })
 
-step('renewal by its timer', async () => {
-  run('systemctl enable --now acmems-renew.timer')
-  assert.ok(Number(show('acmems-renew.timer', 'NextElapseUSecRealtime').length) > 0)
-  run(`systemctl stop ${all.join(' ')} && nft flush ruleset`)
-  const certificate = '[certificate "own"]\ndomain = own.example.test\ndirectory = /etc/ssl/own\nverification = http\n'
-  const state = '[state]\nurl = sqlite:/var/lib/acmems-renew/state.db\n'
-  const hook = 'hook = id -u >/etc/ssl/own.hooked\n'
-  writeFileSync(inside('/etc/acmems/certificates.ini'), state + account + http('0.0.0.0:80') + certificate + hook)
-  run('systemctl start acmems-renew')
-  assert.equal(run('cat /etc/ssl/own.hooked'), '0\n')
-})
-
 step('its removal stops all, and leaves nothing that runs', async () => {
-  run(`systemctl start ${all.join(' ')}`)
-  await sign('last.example.test')
   run('dpkg --remove acmems')
   assert.deepEqual(new Set(states([...all, 'acmems-renew.timer'])), new Set(['inactive']))
   assert.equal(run("pgrep -f '[/]usr/lib/acmems' || true"), '')
