@@ -195,6 +195,7 @@ test('the account as the CA sees it, and another contact', async (t) => {
     uri: desk.accountUrl,
     body: { status: 'valid', contact },
     directory: ca.pebble.directoryUrl,
+    thumbprint: account.thumbprint,
   })
 
   const wrong = changeContact(desk.settings, desk.transport, account, ['tel:+49123'], desk.context)

@@ -158,6 +158,11 @@ test('what the Python acmems left is taken over; what is missing or of no use is
     lost: undefined,
     v1: JSON.stringify({ body: {}, uri: `${origin}/acme/reg/123` }),
     elsewhere: JSON.stringify({ body: {}, uri: 'https://acme-staging-v02.api.letsencrypt.org/acme/acct/1' }),
+    // Its key was moved away, and this one put in its place.
+    another: JSON.stringify({
+      ...{ body: {}, uri: `${origin}/my-account/0`, directory: pebble.directoryUrl },
+      thumbprint: 'of another key',
+    }),
     cut: pythonAcme.slice(0, 30),
     empty: '',
   }

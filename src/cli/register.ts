@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { Command } from 'commander'
 import { ProblemError } from '../acme/problem.ts'
+import { accountThumbprint } from '../acme-client/account-identity.ts'
 import { findAccount } from '../acme-client/accounts.ts'
 import { type AcmeTransport, createTransport } from '../acme-client/transport.ts'
 import { systemClock } from '../clock.ts'
@@ -90,13 +91,13 @@ async function registerOrExplain(
 ): Promise<void> {
   const existing = await step('Look up the registration', () => findAccount(transport, key, context))
   if (existing !== undefined) {
-    await saveAccount(settings, existing)
+    await saveAccount(settings, existing, await accountThumbprint(key))
     process.stdout.write(`The key is registered as ${existing.url} (${existing.status})\n`)
     return
   }
   try {
     const account = await register(settings, transport, key, context)
-    await saveAccount(settings, account)
+    await saveAccount(settings, account, await accountThumbprint(key))
     process.stdout.write(`Register ... done\nThe account is ${account.url}\n`)
   } catch (error) {
     const { termsOfServiceUrl } = await transport.directory(context)

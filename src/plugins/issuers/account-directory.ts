@@ -20,7 +20,13 @@ export type AccountDirectory = {
 }
 
 /** `body` and `uri` are python-acme's names for it: an older acmems can take the folder back. */
-export type Registration = { readonly uri: string; readonly body: JsonObject; readonly directory?: string }
+export type Registration = {
+  readonly uri: string
+  readonly body: JsonObject
+  readonly directory?: string
+  /** Of the account's key, as it was then; an older acmems wrote none. */
+  readonly thumbprint?: string
+}
 
 export function accountDirectory(path: string): AccountDirectory {
   const registrationFile = join(path, 'registration.json')
@@ -50,7 +56,8 @@ function parseRegistration(text: string): Registration | undefined {
   }
   if (!isJsonObject(value) || typeof value.uri !== 'string') return undefined
   const directory = typeof value.directory === 'string' ? { directory: value.directory } : {}
-  return { uri: value.uri, body: isJsonObject(value.body) ? value.body : {}, ...directory }
+  const thumbprint = typeof value.thumbprint === 'string' ? { thumbprint: value.thumbprint } : {}
+  return { uri: value.uri, body: isJsonObject(value.body) ? value.body : {}, ...directory, ...thumbprint }
 }
 
 /** What is known about the account at this CA, without asking it. */

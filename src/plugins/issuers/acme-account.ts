@@ -62,17 +62,18 @@ export function createAccountHolder(
     loadedStamp = undefined
     const registration = forgotten ? undefined : await readRegistrationAt(settings.folder, settings.directoryUrl)
     refuseEnded(settings, registration)
-    await settle(settings, transport, openKey, context)
+    const settled = await settle(settings, transport, openKey, context)
     await ensureKey(settings, context)
     loadedStamp = stamp()
     const key = await openKey(keyLocationOf(settings))
     const thumbprint = await accountThumbprint(key)
-    if (registration !== undefined && isOf(registration, key)) return { key, thumbprint, accountUrl: registration.uri }
+    if (registration !== undefined && (settled === 'finished' || isOf(registration, key, thumbprint)))
+      return { key, thumbprint, accountUrl: registration.uri }
     const account = await ownAffair(
       async () => (await findAccount(transport, key, context)) ?? (await register(settings, transport, key, context)),
     )
     if (account.status !== 'valid') throw endedAccount(settings, account.url, account.status)
-    await saveAccount(settings, account)
+    await saveAccount(settings, account, thumbprint)
     return { key, thumbprint, accountUrl: account.url }
   }
 
@@ -96,9 +97,12 @@ export function createAccountHolder(
   }
 }
 
-/** A key's holder that names the account knows better than our notes of it. */
-function isOf({ uri }: Registration, { accountUrl = uri }: AccountKey): boolean {
-  return accountUrl === uri
+/**
+ * A key's holder that names the account knows better than our notes of it. Another key than that of our notes (moved to
+ * accountd, and made anew there) has another account: with this one the CA would refuse whatever it signs.
+ */
+function isOf({ uri, thumbprint }: Registration, { accountUrl }: AccountKey, ours: string): boolean {
+  return accountUrl === undefined ? (thumbprint ?? ours) === ours : accountUrl === uri
 }
 
 /** What a CA has against our account is no fault of the host that asked for a certificate, whatever the CA calls it. */
@@ -174,9 +178,9 @@ export async function register(
   return account
 }
 
-export async function saveAccount(settings: AccountSettings, account: Account): Promise<void> {
+export async function saveAccount(settings: AccountSettings, account: Account, thumbprint: string): Promise<void> {
   const body = { status: account.status, contact: account.contact }
-  await settings.folder.saveRegistration({ uri: account.url, body, directory: settings.directoryUrl })
+  await settings.folder.saveRegistration({ uri: account.url, body, directory: settings.directoryUrl, thumbprint })
 }
 
 /**
@@ -191,16 +195,18 @@ export async function openAccount(
 ): Promise<UsableAccount> {
   const registration = await readRegistrationAt(settings.folder, settings.directoryUrl)
   refuseEnded(settings, registration)
-  await settle(settings, transport, openKey, context)
+  const settled = await settle(settings, transport, openKey, context)
   const location = keyLocationOf(settings)
   const key = await openKey(location)
-  const known = registration !== undefined && isOf(registration, key) ? registration.uri : undefined
+  const thumbprint = await accountThumbprint(key)
+  const isKnown = registration !== undefined && (settled === 'finished' || isOf(registration, key, thumbprint))
+  const known = isKnown ? registration.uri : undefined
   const accountUrl = known ?? (await ownAffair(() => findAccount(transport, key, context)))?.url
   if (accountUrl === undefined) {
     const message = `the key at ${location} has no account at ${settings.directoryUrl}: run "acmems register"`
     throw new ProblemError('userActionRequired', message)
   }
-  return { key, accountUrl, thumbprint: await accountThumbprint(key) }
+  return { key, accountUrl, thumbprint }
 }
 
 /**
@@ -215,7 +221,7 @@ export async function changeContact(
   context: PluginContext,
 ): Promise<Account> {
   const account = await updateAccount(transport, signer, { contact }, context)
-  await saveAccount(settings, account)
+  await saveAccount(settings, account, signer.thumbprint)
   return account
 }
 
@@ -227,7 +233,7 @@ export async function closeAccount(
   context: PluginContext,
 ): Promise<Account> {
   const account = await deactivateAccount(transport, signer, context)
-  await saveAccount(settings, account)
+  await saveAccount(settings, account, signer.thumbprint)
   context.log.info('account deactivated', { account: account.url })
   return account
 }
@@ -279,8 +285,11 @@ export async function rollOverKey(
     )
   }
   await adoptNextKey(folder, nextPem)
+  const thumbprint = await accountThumbprint(newKey)
+  const registration = await readRegistrationAt(folder, directoryUrl)
+  if (registration !== undefined) await folder.saveRegistration({ ...registration, thumbprint })
   context.log.info('account key changed', { account: account.accountUrl, previous: folder.previousKeyFile })
-  return { ...account, key: newKey, thumbprint: await accountThumbprint(newKey) }
+  return { ...account, key: newKey, thumbprint }
 }
 
 /** @throws ProblemError when the CA cannot be asked; both keys then stay where they are */
