@@ -112,15 +112,20 @@ step('the server alone, at port 80 by its one capability, and by acmems.socket',
   run('systemctl disable --now acmems.socket acmems')
 })
 
-step('renewal by its timer', async () => {
+step('as root: renewal by its timer, and the agent', async () => {
   run('systemctl enable --now acmems-renew.timer')
   assert.match(show('acmems-renew.timer', 'NextElapseUSecRealtime'), /\d\d:\d\d:\d\d/)
-  const certificate = '[certificate "own"]\ndomain = own.example.test\ndirectory = /etc/ssl/own\nverification = http\n'
-  const state = '[state]\nurl = sqlite:/var/lib/acmems-renew/state.db\n'
-  const hook = 'hook = id -u >/etc/ssl/own.hooked\n'
-  writeFileSync(inside('/etc/acmems/certificates.ini'), state + account + http('0.0.0.0:80') + certificate + hook)
+  const ini = (name: string, state: string) =>
+    `[state]\nurl = sqlite:/var/lib/${state}/state.db\n${account}${http('0.0.0.0:80')}[certificate "${name}"]
+domain = ${name}.example.test\nverification = http\ndirectory = /etc/ssl/${name}\nhook = id -u >/etc/ssl/${name}.hooked\n`
+  writeFileSync(inside('/etc/acmems/certificates.ini'), ini('own', 'acmems-renew'))
   run('systemctl start acmems-renew')
   assert.equal(run('cat /etc/ssl/own.hooked'), '0\n')
+  writeFileSync(inside('/etc/acmems/agent.ini'), ini('agent', 'acmems-agent'))
+  run('systemctl start acmems-agent')
+  await waitFor('its hook has run', () => runIn(pid, 'test -s /etc/ssl/agent.hooked').status === 0)
+  run('systemctl reload acmems-agent && systemctl stop acmems-agent')
+  assert.equal(show('acmems-agent', 'Result'), 'success')
 })
 
 step('all parts: a certificate for a host, and one that is installed', async () => {
@@ -140,9 +145,10 @@ hook = id -u >/etc/ssl/web.hooked && systemctl show -P Id acmems >>/etc/ssl/web.
 `
   writeFileSync(inside('/etc/acmems/acmems.ini'), ini)
   writeFileSync(inside('/etc/acmems/roots.pem'), await pebble.root())
-  // The account and its key are those that the server had.
-  const [from, to] = ['/var/lib/acmems/account/account.pem', '/var/lib/acmems-accountd/account.pem']
-  run(`install -o acmems-accountd -g acmems-accountd -m 600 ${from} ${to} && rm ${from}`)
+  // What the example says at its beginning; the server finds that it has another key, and so another account.
+  const example = readFileSync(inside('/usr/share/doc/acmems/examples/accountd.conf'), 'utf8')
+  run(/^# +(runuser -u acmems-accountd .*)$/m.exec(example)?.[1] ?? 'false')
+  run('rm /var/lib/acmems/account/account.pem')
   run('cp /usr/share/doc/acmems/examples/accountd.conf /etc/acmems/')
   run('runuser -u acmems -- acmems check-config /etc/acmems/acmems.ini')
   run('acmems-install --check /etc/acmems/acmems.ini')
@@ -240,6 +246,15 @@ step('an upgrade starts what runs anew, in order', async () => {
     assert.ok(last('Stopped acmems.service') < last(`Stopping ${part}.service`), `${part} ends after the server`)
     assert.ok(last(`Started ${part}.service`) < last('Starting acmems.service'), `${part} is there before the server`)
   }
+})
+
+step('when the machine starts, all are there', async () => {
+  run(`systemctl stop ${all.join(' ')}`)
+  assert.equal(run("pgrep -f '[/]usr/lib/acmems' || true"), '')
+  // As it is then: the folder is empty, and filled before anything of ours begins.
+  run('rm -r /run/acmems* && systemd-tmpfiles --create && systemctl start multi-user.target')
+  assert.deepEqual(new Set(states(all)), new Set(['active']))
+  await sign('started.example.test')
 })
 
 step('its removal stops all, and leaves nothing that runs', async () => {
