@@ -34,8 +34,7 @@ for (const kind of ['rsa', 'P-256'] as const) {
   ] as const
   for (const [name, program, more] of others) {
     await using holder = await startHolder(program, folder.path, `privkey = file:${folder.keyFile}\n${more}`)
-    const who = { uid: process.getuid?.() ?? 0, gids: [] }
-    const client = createHolderClient((stop) => openSocketWire(holder.socket, who, stop), 2000)
+    const client = createHolderClient((stop) => openSocketWire(holder.socket, stop), 2000)
     const ms = await measure(() => client.sign(line, signal))
     process.stdout.write(`${kind}: ${name} ${ms.toFixed(2)} ms, ${(ms / inProcessMs).toFixed(1)} times as long\n`)
   }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { ownRights, type Who } from './channel/permissions.ts'
 import { stopSignal } from './cli/stop-signal.ts'
 import { systemClock } from './clock.ts'
 import { environment } from './config/environment.ts'
@@ -30,7 +31,7 @@ async function main(argv: string[]): Promise<void> {
   const socket = values.socket?.startsWith('fd:') === true ? values.socket : resolvePath(values.socket)
   process.chdir('/')
   process.umask(0o077)
-  const who = { uid: process.getuid?.() ?? 0, gids: [process.getgid?.() ?? 0, ...(process.getgroups?.() ?? [])] }
+  const who = ownRights()
   const read = () => readInstallerConfig({ files, who, environment, assignments, lenient })
   const config = read()
   if (values.check === true) return void process.stdout.write(describeInstaller(config))
@@ -41,7 +42,7 @@ async function serve(
   place: string | undefined,
   config: InstallerConfig,
   read: () => InstallerConfig,
-  who: { readonly uid: number; readonly gids: readonly number[] },
+  who: Who,
 ): Promise<void> {
   if (place === undefined) throw new UsageError('name a socket: --socket PATH, or [process] installer')
   // A log file that the server has would be one that others lead elsewhere.

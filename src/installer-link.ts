@@ -1,6 +1,7 @@
 import type { JsonObject } from './acme/json-object.ts'
 import { ProblemError } from './acme/problem.ts'
 import { AnswerError, createAsker } from './channel/asker.ts'
+import { ownRights } from './channel/permissions.ts'
 import type { Config } from './config/config.ts'
 import { KeyLostError } from './managed/file-holding.ts'
 import type { AskInstaller } from './managed/remote-holding.ts'
@@ -51,7 +52,7 @@ export function createInstallerLink(
   }
   const asker = createAsker({
     path,
-    who: { uid: process.getuid?.() ?? 0, gids: [process.getgid?.() ?? 0, ...(process.getgroups?.() ?? [])] },
+    who: ownRights(),
     clock,
     maxLineBytes,
     answerMs: answerMsOf(config),

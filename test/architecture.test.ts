@@ -90,6 +90,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ],
   config: [
     'acme',
+    'channel/socket-path',
     'x509',
     'plugin-api',
     'policy',
@@ -259,6 +260,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   program: ['cli', 'version'],
   main: ['cli', 'parts/proof-of-drop', 'program'],
   'install-main': [
+    'channel/permissions',
     'cli/stop-signal',
     'clock',
     'config',

@@ -9,11 +9,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { JsonObject } from '../src/acme/json-object.ts'
 import { type Answer, type Answering, answerQuestions } from '../src/channel/answerer.ts'
 import { AnswerError, type AskerParts, createAsker } from '../src/channel/asker.ts'
+import { ownRights } from '../src/channel/permissions.ts'
 import { listenOnSocket, removeStaleSocket } from '../src/channel/unix-socket.ts'
 import { systemClock } from '../src/clock.ts'
 import { makeTempFolder } from './peers/child.ts'
 
-const who = { uid: process.getuid?.() ?? 0, gids: [process.getgid?.() ?? 0] }
+const who = ownRights()
 
 const echo: Answer = async (ask, content) => {
   if (ask === 'fail') throw new TypeError('no, because')

@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Asker, createAsker } from '../src/channel/asker.ts'
+import { rootRights } from '../src/channel/permissions.ts'
 import { systemClock } from '../src/clock.ts'
 import { type Child, makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { needPeer, type PeerName } from './peers/peers.ts'
@@ -144,7 +145,7 @@ export async function startFirewallProcess(
     asker: () =>
       createAsker({
         path: socket,
-        who: { uid: 0, gids: [] },
+        who: rootRights,
         clock: systemClock,
         maxLineBytes: 4096,
         answerMs: 5000,

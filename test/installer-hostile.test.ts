@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { parseDnsName } from '../src/acme/identifier.ts'
 import { AnswerError, createAsker } from '../src/channel/asker.ts'
+import { ownRights } from '../src/channel/permissions.ts'
 import { systemClock } from '../src/clock.ts'
 import { buildCertificate } from '../src/x509/certificate-builder.ts'
 import { parseCsrPem } from '../src/x509/csr.ts'
@@ -56,8 +57,7 @@ function snapshot(world: InstallerWorld): string {
 }
 
 function askerAt(path: string) {
-  const who = { uid: process.getuid?.() ?? 0, gids: [process.getgid?.() ?? 0] }
-  return createAsker({ path, who, clock: systemClock, maxLineBytes: 1024 * 1024, answerMs: 20_000 })
+  return createAsker({ path, who: ownRights(), clock: systemClock, maxLineBytes: 1024 * 1024, answerMs: 20_000 })
 }
 
 test('a hostile server at the socket: all is refused, logged, and changes nothing', async () => {

@@ -1,8 +1,11 @@
 import { lstatSync, type Stats, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { checkSocketPath } from './socket-path.ts'
 
 /** Who we are; root owns everything anyhow. */
 export type Who = { readonly uid: number; readonly gids: readonly number[] }
+
+export const rootRights: Who = { uid: 0, gids: [0] }
 
 /** The rights that this process has. */
 export function ownRights(): Who {
@@ -45,9 +48,10 @@ export function checkSecretFile(path: string, who: Who): void {
 
 /**
  * A socket that we connect to: its folder may be that of whom the socket belongs to, a daemon with a user of its own.
- * @throws Error where others could put theirs in its place, or may use it, too
+ * @throws Error where it is none, its path is too long, others could put theirs in its place, or everybody may use it
  */
 export function checkSocket(path: string, who: Who): void {
+  checkSocketPath(path)
   const stat = lstatSync(path)
   if (!stat.isSocket()) throw new Error(`${path} is no socket`)
   if ((stat.mode & 0o006) !== 0)

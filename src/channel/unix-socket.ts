@@ -3,9 +3,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { errorCode } from '../error-code.ts'
 import { checkFoldersOf, type Who } from './permissions.ts'
-
-/** sun_path has 108 octets with its end; a longer path would be cut off silently, and lead elsewhere. */
-const maxPathBytes = 107
+import { checkSocketPath } from './socket-path.ts'
 
 export type SocketSettings = {
   /** `/path`, or `fd:3` for one that was opened before us (systemd). */
@@ -34,9 +32,7 @@ export async function listenOnSocket(
   // Made under another name, and linked to its own when all about it is right: link() never replaces anything, and
   // Node.js, which removes what it bound when it closes, then removes nothing that a successor made.
   const draft = join(dirname(place), `.${process.pid.toString(36)}`)
-  for (const path of [place, draft])
-    if (Buffer.byteLength(path) > maxPathBytes)
-      throw new Error(`${path} is too long for a socket: ${Buffer.byteLength(path)} octets of at most ${maxPathBytes}`)
+  for (const path of [place, draft]) checkSocketPath(path)
   checkFoldersOf(place, who)
   removeDraft(draft)
   const before = process.umask(0o177)

@@ -4,6 +4,7 @@ import { serveStdio, startAccountd } from '../accountd/accountd.ts'
 import { createJournal, type Journal, type Level } from '../accountd/journal.ts'
 import { openHeldKey } from '../accountd/key.ts'
 import { type AccountdSettings, readSettings } from '../accountd/settings.ts'
+import { ownRights } from '../channel/permissions.ts'
 import { systemClock } from '../clock.ts'
 import { environment } from '../config/environment.ts'
 import type { Runner } from '../lacme/specifiers.ts'
@@ -70,7 +71,7 @@ async function runAccountd(flags: Flags): Promise<void> {
 
 async function run(settings: AccountdSettings, isStdio: boolean, runner: Runner, journal: Journal): Promise<void> {
   journal.say('debug', `Using configuration file: ${settings.origin}`)
-  const who = { uid: runner.uid, gids: [runner.gid, ...(process.getgroups?.() ?? [])] }
+  const who = ownRights()
   if (runner.uid === 0 && !isStdio)
     journal.say('usual', 'Warning: root holds the account key; give it a user of its own (see docs/accountd.md)')
   const ended = new AbortController()

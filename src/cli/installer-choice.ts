@@ -1,3 +1,4 @@
+import { rootRights } from '../channel/permissions.ts'
 import { environment } from '../config/environment.ts'
 import { createInstallerLink, type InstallerLink } from '../installer-link.ts'
 import type { Managed } from '../managed/upkeep.ts'
@@ -44,9 +45,10 @@ async function openHere(
 ): Promise<ChosenInstaller> {
   const { readInstallerConfig } = await import('../installer/configuration.ts')
   const { openInstallations } = await import('../installer/installer.ts')
-  const who = { uid: 0, gids: [0] }
-  const config = readInstallerConfig({ files: desk.config.files, who, environment, assignments, lenient })
-  const installations = stack.use(await openInstallations(config, { ...desk.context, who }, desk.context.signal))
+  const config = readInstallerConfig({ files: desk.config.files, who: rootRights, environment, assignments, lenient })
+  const installations = stack.use(
+    await openInstallations(config, { ...desk.context, who: rootRights }, desk.context.signal),
+  )
   return {
     ask: installations.answer,
     askFor: () => installations.answer,

@@ -1,10 +1,8 @@
+import { checkSocketPath } from '../channel/socket-path.ts'
 import type { Option, OptionValues } from '../plugin-api.ts'
 
 /** A user that a part of the server runs as; the group is the user's own unless it is named. */
 export type RunsAs = { readonly user: string; readonly group: string | undefined }
-
-/** sun_path holds no more; a longer one would be cut off silently, and lead elsewhere. */
-const maxSocketPathBytes = 107
 
 const user = (meaning: string): Option<RunsAs> => ({
   meaning: `started as root: the user (or user:group) that ${meaning}`,
@@ -80,8 +78,7 @@ function parsePath(text: string): string {
 }
 
 function parseSocketPath(text: string): string {
-  const bytes = Buffer.byteLength(parsePath(text))
-  if (bytes > maxSocketPathBytes)
-    throw new Error(`${text} is too long for a socket: ${bytes} octets of at most ${maxSocketPathBytes}`)
-  return text
+  const path = parsePath(text)
+  checkSocketPath(path)
+  return path
 }

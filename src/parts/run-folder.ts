@@ -1,14 +1,13 @@
 import { chmodSync, chownSync, lstatSync, mkdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { checkFoldersOf } from '../channel/permissions.ts'
+import { checkFoldersOf, rootRights } from '../channel/permissions.ts'
 
-const root = { uid: 0, gids: [0] }
 const openToAll = 0o755
 
 /** Made where it is missing; root's, and nobody else can put anything into it. @throws Error saying what is wrong */
 export function makeRunFolder(path: string): void {
   mkdirSync(path, { recursive: true, mode: openToAll })
-  checkFoldersOf(join(path, 'part'), root)
+  checkFoldersOf(join(path, 'part'), rootRights)
   chmodSync(path, openToAll)
 }
 

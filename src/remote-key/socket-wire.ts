@@ -1,11 +1,10 @@
 import { connect } from 'node:net'
-import { checkSocket, type Who } from '../channel/permissions.ts'
+import { checkSocket, ownRights } from '../channel/permissions.ts'
 import type { Wire } from './holder-client.ts'
 
 /** Connects to a holder's UNIX socket. @throws Error when it is not there, or not safe */
-export function openSocketWire(path: string, who: Who, signal: AbortSignal): Promise<Wire> {
-  if (Buffer.byteLength(path) > 107) throw new Error('the path is too long for a socket: 107 octets are the most')
-  checkSocket(path, who)
+export function openSocketWire(path: string, signal: AbortSignal): Promise<Wire> {
+  checkSocket(path, ownRights())
   return new Promise((resolve, reject) => {
     const socket = connect({ path })
     const onAbort = () => {

@@ -22,8 +22,7 @@ export const accountdAccountKey: Plugin<'accountKey', typeof options> = {
   meaning: 'the account key behind the socket of "acmems accountd" or lacme-accountd',
   options,
   create({ location }, setup) {
-    const who = { uid: process.getuid?.() ?? 0, gids: [] }
-    const client = createHolderClient(async (signal) => openSocketWire(location, who, signal), idleMs)
+    const client = createHolderClient(async (signal) => openSocketWire(location, signal), idleMs)
     return openKeyOfHolder(client, `accountd:${location}`, setup.signal)
   },
 }
