@@ -19,7 +19,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'account-key': ['plugin-context'],
   channel: ['acme', 'error-code', 'plugin-context'],
   'remote-key': ['acme', 'channel'],
-  parts: ['channel', 'config', 'error-code', 'http/listen-address', 'plugin-context'],
+  parts: ['channel', 'config', 'error-code', 'http/inet-sockets', 'http/listen-address', 'plugin-context'],
   accountd: ['channel', 'acme', 'lacme', 'plugin-api', 'plugins/keys/file', 'policy/name-pattern', 'remote-key'],
   firewall: ['acme', 'channel', 'config/ini', 'error-code', 'plugins/option-values', 'turns'],
   'plugin-api': [

@@ -1,8 +1,6 @@
-import { readFileSync, readlinkSync } from 'node:fs'
-import { endianness } from 'node:os'
+import { readlinkSync } from 'node:fs'
+import { readInetSockets, type Transport } from './inet-sockets.ts'
 import { hostAndPort } from './listen-address.ts'
-
-export type Transport = 'tcp' | 'udp'
 
 /** Sockets that were opened before us (systemd, our launcher) and that nobody has listened on yet, by where they are bound. */
 const adopted = new Map<string, number>()
@@ -14,12 +12,12 @@ const adopted = new Map<string, number>()
  */
 export function adoptSockets(descriptors: readonly number[]): string[] {
   if (descriptors.length === 0) return []
-  const bound = readBound()
+  const sockets = readInetSockets('self')
   return descriptors.map((descriptor) => {
-    const inode = inodeOf(descriptor)
-    const place = inode === undefined ? undefined : bound.get(inode)
-    if (place === undefined)
+    const socket = sockets.get(inodeOf(descriptor))
+    if (socket === undefined || socket.remote !== undefined)
       throw new Error(`descriptor ${descriptor} is no TCP socket that listens, and no UDP socket that is bound`)
+    const place = `${socket.transport} ${socket.local}`
     adopted.set(place, descriptor)
     return place
   })
@@ -55,55 +53,13 @@ export function systemdDescriptors(environment: Readonly<Record<string, string |
   return Array.from({ length: Number(LISTEN_FDS) }, (_, i) => 3 + i)
 }
 
-function inodeOf(descriptor: number): string | undefined {
+/** Empty for what is no socket. */
+function inodeOf(descriptor: number): string {
   try {
-    return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${descriptor}`))?.[1]
+    return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${descriptor}`))?.[1] ?? ''
   } catch {
-    return undefined
+    return ''
   }
-}
-
-const tcpListening = '0A'
-
-/** By inode: what the sockets of this network namespace are bound to. */
-function readBound(): Map<string, string> {
-  const bound = new Map<string, string>()
-  for (const [table, transport] of [
-    ['tcp', 'tcp'],
-    ['tcp6', 'tcp'],
-    ['udp', 'udp'],
-    ['udp6', 'udp'],
-  ] as const) {
-    for (const line of readTable(table)) {
-      const [, local = '', , state, , , , , , inode = ''] = line.trim().split(/\s+/)
-      if (transport === 'tcp' && state !== tcpListening) continue
-      bound.set(inode, `${transport} ${addressOfHex(local)}`)
-    }
-  }
-  return bound
-}
-
-function readTable(name: string): string[] {
-  try {
-    return readFileSync(`/proc/self/net/${name}`, 'latin1').trim().split('\n').slice(1)
-  } catch {
-    // A machine without IPv6.
-    return []
-  }
-}
-
-/** `0100007F:1F90`: words of 32 bits as this machine has them, then the port. */
-function addressOfHex(hex: string): string {
-  const [words = '', port = ''] = hex.split(':')
-  const octets = (words.match(/.{8}/g) ?? []).flatMap((word) => {
-    const four = [...Buffer.from(word, 'hex')]
-    return endianness() === 'LE' ? four.reverse() : four
-  })
-  const host =
-    octets.length === 4
-      ? octets.join('.')
-      : `[${Array.from({ length: 8 }, (_, i) => (((octets[2 * i] ?? 0) << 8) | (octets[2 * i + 1] ?? 0)).toString(16)).join(':')}]`
-  return canonicalAddress(`${host}:${Number.parseInt(port, 16)}`)
 }
 
 /** One spelling for an address; a zone is not in the tables. */
