@@ -12,7 +12,7 @@ import { closeStrays } from '../parts/descriptors.ts'
 import { launch } from '../parts/launcher.ts'
 import { firstUnprivilegedPort } from '../parts/opened-sockets.ts'
 import { type Plan, planParts, type RunsAs } from '../parts/plan.ts'
-import { makeRunFolder, makeSocketFolder, makeStateFolder } from '../parts/run-folder.ts'
+import { makeCopy, makeRunFolder, makeSocketFolder, makeStateFolder } from '../parts/run-folder.ts'
 import type { ConfigFlags } from './config-arguments.ts'
 import { programFiles } from './program-files.ts'
 import { stopSignal } from './stop-signal.ts'
@@ -44,10 +44,13 @@ export async function launchParts(
   await using lock = await lockFolder(folder)
   if (lock === undefined) throw new Error(`another acmems serve has its sockets in ${folder}: [process] run-directory`)
   for (const one of plan.folders) makeSocketFolder(one)
+  for (const one of plan.copies) makeCopy(one)
   const launcher = await launch(plan.parts, systemClock, log)
   const reload = async () => {
     try {
-      await launcher.reload((await planFor(await read(), files, flags)).parts)
+      const next = await planFor(await read(), files, flags)
+      for (const one of next.copies) makeCopy(one)
+      await launcher.reload(next.parts)
     } catch (error) {
       log.error('configuration not reloaded; the old one goes on', { error })
     }

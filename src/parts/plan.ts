@@ -3,7 +3,7 @@ import type { Config } from '../config/config.ts'
 import type { Confinement } from './confinement.ts'
 import { isPrivileged, type SocketWish } from './opened-sockets.ts'
 import type { Part, PartName } from './part.ts'
-import type { SocketFolder } from './run-folder.ts'
+import type { Copy, SocketFolder } from './run-folder.ts'
 
 /** A user as the system knows it. */
 export type RunsAs = { readonly uid: number; readonly gid: number; readonly user: string; readonly home: string }
@@ -24,7 +24,11 @@ export type PlanParts = {
   readonly hasLegacyIptables: boolean
 }
 
-export type Plan = { readonly folders: readonly SocketFolder[]; readonly parts: readonly Part[] }
+export type Plan = {
+  readonly folders: readonly SocketFolder[]
+  readonly copies: readonly Copy[]
+  readonly parts: readonly Part[]
+}
 
 export const searchPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 const root: RunsAs = { uid: 0, gid: 0, user: 'root', home: '/root' }
@@ -42,6 +46,7 @@ export function planParts(given: PlanParts): Plan {
     ...(given.flags.lenient ? ['--lenient'] : []),
   ]
   const folders: SocketFolder[] = []
+  const copies: Copy[] = []
   const parts: Part[] = []
   const assignments: string[] = []
 
@@ -55,11 +60,14 @@ export function planParts(given: PlanParts): Plan {
 
   if (users.accountd !== undefined) {
     const socketPath = folderFor('accountd', users.accountd, users.server, 'S.lacme')
+    // In /etc/acmems are the server's secrets: its user does not come in.
+    const ownConfig = join(run, 'accountd', 'accountd.conf')
+    copies.push({ from: wanted['accountd-config'], to: ownConfig, uid: users.accountd.uid, gid: users.accountd.gid })
     parts.push({
       ...common,
       ...confined('accountd', users.accountd),
       script: programs.acmems,
-      args: ['accountd', '--config', wanted['accountd-config'], '--socket', socketPath, '--socket-mode', '0660'],
+      args: ['accountd', '--config', ownConfig, '--socket', socketPath, '--socket-mode', '0660'],
       env: environmentOf(given, users.accountd, ['SSH_AUTH_SOCK', 'GNUPGHOME', 'CREDENTIALS_DIRECTORY']),
       socketPath,
     })
@@ -120,7 +128,7 @@ export function planParts(given: PlanParts): Plan {
       sockets: answered,
       reloads: false,
     })
-  return { folders, parts }
+  return { folders, copies, parts }
 }
 
 /** The server keeps its own certificate itself, and seals for others. */

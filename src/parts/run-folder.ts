@@ -1,4 +1,16 @@
-import { chmodSync, chownSync, lstatSync, mkdirSync, rmSync, statSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fchownSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { checkFoldersOf, rootRights } from '../channel/permissions.ts'
 
@@ -26,6 +38,22 @@ export function makeSocketFolder({ path, uid, gid }: SocketFolder): void {
   mkdirSync(path, { mode: 0o700 })
   chownSync(path, uid, gid)
   chmodSync(path, 0o2750)
+}
+
+/** A configuration for a user who may not come to where it is. */
+export type Copy = { readonly from: string; readonly to: string; readonly uid: number; readonly gid: number }
+
+/** The folder may be that user's: whatever he put there is not followed. */
+export function makeCopy({ from, to, uid, gid }: Copy): void {
+  const text = readFileSync(from)
+  rmSync(to, { force: true })
+  const fd = openSync(to, 'wx', 0o400)
+  try {
+    fchownSync(fd, uid, gid)
+    writeFileSync(fd, text)
+  } finally {
+    closeSync(fd)
+  }
 }
 
 /**
