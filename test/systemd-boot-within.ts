@@ -194,7 +194,12 @@ step('each is what its unit says, and doctor agrees', () => {
     part: string
     user: string
     capabilities: { bounding: string[] }
+    couldReach: { path: string }[]
   }[]
+  const key = '/var/lib/acmems-accountd/account.pem'
+  const withKey = reports.filter(({ couldReach }) => couldReach.some(({ path }) => path === key))
+  // Root with CAP_DAC_OVERRIDE reads what it likes.
+  assert.deepEqual(withKey.map(({ part }) => part).sort(), ['accountd', 'installer'])
   const found = reports.map(({ part, user, capabilities }) => [part, user, capabilities.bounding])
   assert.deepEqual(
     found.sort(([left], [right]) => (`${left}` < `${right}` ? -1 : 1)),
@@ -248,8 +253,33 @@ step('an upgrade starts what runs anew, in order', async () => {
   }
 })
 
-step('when the machine starts, all are there', async () => {
+step('the same started by root, without units', async () => {
   run(`systemctl stop ${all.join(' ')}`)
+  assert.equal(run("pgrep -f '[/]usr/lib/acmems' || true"), '')
+  const file = inside('/etc/acmems/acmems.ini')
+  const ofUnits = readFileSync(file, 'utf8')
+  const users = 'user-server = acmems\nuser-responder = acmems-responder\nuser-accountd = acmems-accountd\n'
+  const launched = ofUnits
+    .replace(/\nresponder = .*\ninstaller = .*\n/, `\n${users}`)
+    .replaceAll(/\/run\/acmems-(accountd|firewall)\//g, '/run/acmems/$1/')
+  writeFileSync(file, launched)
+  run('systemd-run --quiet --unit=launched acmems serve /etc/acmems/acmems.ini')
+  await waitFor('it serves', () => acceptsTcp(1313))
+  await sign('launched.example.test')
+  const reports = JSON.parse(run('acmems doctor --processes --json')) as { part: string }[]
+  assert.deepEqual(reports.map(({ part }) => part).sort(), [
+    'accountd',
+    'firewall',
+    'installer',
+    'launcher',
+    'responder',
+    'server',
+  ])
+  run('systemctl stop launched')
+  writeFileSync(file, ofUnits)
+})
+
+step('when the machine starts, all are there', async () => {
   assert.equal(run("pgrep -f '[/]usr/lib/acmems' || true"), '')
   // As it is then: the folder is empty, and filled before anything of ours begins.
   run('rm -r /run/acmems* && systemd-tmpfiles --create && systemctl start multi-user.target')
