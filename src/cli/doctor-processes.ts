@@ -83,7 +83,9 @@ function userOf(uid = -1): string {
 /** Lets its user try, with its groups and capabilities, where it sees the file system. */
 function reachOf({ pid, standing }: ProcessLook, secrets: readonly Secret[]): Reach {
   const { uids, gids, groups, capabilities } = standing
-  const script = 'for path; do if [ -S "$path" ]; then test -w "$path"; else test -r "$path"; fi && echo "$path"; done'
+  // What systemd hides (InaccessiblePaths=) is an empty file without any mode, which root may read.
+  const isShown = '[ -r "$path" ] && [ "$(stat -c %a "$path")" != 0 ]'
+  const script = `for path; do if [ -S "$path" ]; then test -w "$path"; else ${isShown}; fi && echo "$path"; done`
   const caps = ['-all', ...capabilities.bounding.filter((name) => !name.startsWith('cap_')).map((name) => `+${name}`)]
   const settings = [
     ...[
