@@ -26,7 +26,6 @@ test('systemd runs all parts, each with what it may do and no more', async (t) =
   // Its output is for people, whatever it is run by.
   const { NODE_TEST_CONTEXT: _, ...env } = process.env
   const run = spawnSync('nsenter', [...args, makeNewer(deb, folder.path)], { env, encoding: 'utf8', timeout: 120_000 })
-  if (process.env.SHOW) console.log(run.stdout)
   assert.equal(run.status, 0, run.stdout + run.stderr)
 })
 

@@ -93,6 +93,14 @@ function without(reason: string): Machine {
 export async function bootSystemd(): Promise<Machine> {
   if (process.getuid?.() !== 0) return without('only root may make a machine')
   if (!existsSync(systemd)) return without(`no ${systemd} on this machine`)
+  try {
+    return await boot()
+  } catch (error) {
+    return without(error instanceof Error ? error.message : String(error))
+  }
+}
+
+async function boot(): Promise<Machine> {
   await using cleanup = new AsyncDisposableStack()
   const folder = cleanup.use(makeTempFolder('machine')).path
   for (const name of ['upper', 'work', 'root']) mkdirSync(join(folder, name))
@@ -109,14 +117,10 @@ export async function bootSystemd(): Promise<Machine> {
     // unshare(1) itself does not hear SIGTERM.
     if (!child.hasEnded()) process.kill(findPid(), 'SIGKILL')
   })
-  try {
-    await waitUntilReady(child, 'systemd', async () => {
-      const pid = findPid()
-      return pid > 0 && runIn(pid, 'systemctl is-active acmems-test.target').stdout === 'active\n'
-    })
-  } catch (error) {
-    return without(error instanceof Error ? error.message : String(error))
-  }
+  await waitUntilReady(child, 'systemd', async () => {
+    const pid = findPid()
+    return pid > 0 && runIn(pid, 'systemctl is-active acmems-test.target').stdout === 'active\n'
+  })
   const pid = findPid()
   const owned = cleanup.move()
   return { pid, [Symbol.asyncDispose]: () => owned.disposeAsync() }
