@@ -10,6 +10,7 @@ const longest = [
   'test/shell-agent-trust.test.ts',
   'test/reliability/renewal-info.test.ts',
   'test/fleet/year.test.ts',
+  'test/systemd-boot.test.ts',
   'test/deployment.test.ts',
   'test/cli-certs.test.ts',
   'test/gateway.test.ts',
