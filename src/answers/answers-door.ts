@@ -2,6 +2,7 @@ import type { JsonObject } from '../acme/json-object.ts'
 import { requireString } from '../acme/json-object.ts'
 import { ProblemError } from '../acme/problem.ts'
 import { type Answering, answerQuestions } from '../channel/answerer.ts'
+import { createBoundedLog } from '../channel/bounded-log.ts'
 import { ownRights } from '../channel/permissions.ts'
 import { listenOnSocket } from '../channel/unix-socket.ts'
 import type { PluginContext } from '../plugin-api.ts'
@@ -14,7 +15,7 @@ import { formatSetup, maxQuestionBytes, parseAddresses } from './setup-message.t
 /** One is the usual; a second one may come before the first has gone. */
 const maxConnections = 4
 const maxPending = 256
-/** What a responder says is told in the log, up to so much: it may be in a stranger's hands. */
+/** It may be in a stranger's hands. */
 const maxReportsPerMinute = 30
 const maxReportLength = 500
 const firstWaitMs = 10_000
@@ -36,7 +37,7 @@ export async function openAnswersDoor(
 ): Promise<Responders> {
   const connected = new Set<Connected>()
   let setup: ResponderSetup | undefined
-  const isTold = createBudget(() => clock.monotonicMs())
+  const said = createBoundedLog(log, clock, maxReportsPerMinute)
   const onError = createSeldomLog('answers cannot be looked up', log, clock)
 
   function accept(socket: Parameters<typeof answerQuestions>[0]): void {
@@ -50,22 +51,22 @@ export async function openAnswersDoor(
     const answering = answerQuestions(socket, { answer, maxLineBytes: maxQuestionBytes, maxPending, onBroken })
     const one: Connected = { answering, addresses: {} }
     connected.add(one)
-    if (isTold()) log.info('a responder has come', { socket: path })
+    said.info('a responder has come', { socket: path })
     if (setup !== undefined) answering.tell('setup', formatSetup(setup))
     void answering.closed.then(() => {
       connected.delete(one)
-      if (!signal.aborted && isTold()) log.warn('a responder has gone', { socket: path, why, left: connected.size })
+      if (!signal.aborted) said.warn('a responder has gone', { socket: path, why, left: connected.size })
     })
   }
 
   async function answerOne(one: Connected, ask: string, content: JsonObject): Promise<JsonObject> {
     if (ask === 'listening') {
       one.addresses = parseAddresses(content.addresses)
-      if (isTold()) log.info('the responder answers', { addresses: one.addresses })
+      said.info('the responder answers', { addresses: one.addresses })
       return {}
     }
     if (ask === 'trouble') {
-      if (isTold()) log.error('the responder cannot', { why: requireString(content, 'why').slice(0, maxReportLength) })
+      said.error('the responder cannot', { why: requireString(content, 'why').slice(0, maxReportLength) })
       return {}
     }
     const asked = askNarrowly(answers, ask, content)
@@ -109,16 +110,6 @@ export async function openAnswersDoor(
       for (const { answering } of connected) answering.close()
       await closed
     },
-  }
-}
-
-function createBudget(monotonicMs: () => number): () => boolean {
-  let [minute, said] = [0, 0]
-  return () => {
-    const now = Math.floor(monotonicMs() / 60_000)
-    if (now !== minute) [minute, said] = [now, 0]
-    said += 1
-    return said <= maxReportsPerMinute
   }
 }
 

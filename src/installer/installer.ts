@@ -2,13 +2,13 @@ import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import type { JsonObject } from '../acme/json-object.ts'
 import { type Answering, answerQuestions } from '../channel/answerer.ts'
+import { createBoundedLog } from '../channel/bounded-log.ts'
 import type { Who } from '../channel/permissions.ts'
 import { listenOnSocket } from '../channel/unix-socket.ts'
 import { ensureDirectory } from '../durable-file.ts'
-import type { Clock, HttpClient, Logger, PluginContext } from '../plugin-api.ts'
+import type { Clock, HttpClient, LogFields, Logger, PluginContext } from '../plugin-api.ts'
 import type { InstallerConfig } from './configuration.ts'
 import { createInstallations, type Installations } from './installations.ts'
-import { createRefusalLog } from './refusal-log.ts'
 import { checkOwnFolder } from './trusted-file.ts'
 
 export type InstallerParts = {
@@ -28,6 +28,7 @@ const maxConnections = 16
 /** A chain, with what JSON escapes. */
 const maxLineBytes = 192 * 1024
 const maxPending = 16
+const maxRefusalsPerMinute = 60
 /** The folder says who comes to the socket: it gives it its group (setgid). */
 const socketMode = 0o660
 
@@ -63,16 +64,18 @@ export async function startInstaller(
 ): Promise<Installer> {
   await using stack = new AsyncDisposableStack()
   const stopping = new AbortController()
-  const { log, who } = parts
+  const { log, who, clock } = parts
   const installations = stack.use(await openInstallations(config, parts, stopping.signal))
-  const refusals = createRefusalLog(parts)
+  const refusals = createBoundedLog(log, clock, maxRefusalsPerMinute)
+  /** Who asked: the socket and the connection, as nobody can be known otherwise. */
+  const noteRefusal = (refusal: LogFields) => refusals.warn('refused, or it failed', refusal)
   const open = new Set<Answering>()
   const working = new Set<Promise<unknown>>()
   let connections = 0
 
   function accept(socket: Socket): void {
     if (open.size >= maxConnections) {
-      refusals.note({ from: place, why: `more than ${maxConnections} connections at once` })
+      noteRefusal({ from: place, why: `more than ${maxConnections} connections at once` })
       socket.on('error', () => undefined)
       socket.destroy()
       return
@@ -82,7 +85,7 @@ export async function startInstaller(
     const answering = answerQuestions(socket, {
       maxLineBytes,
       maxPending,
-      onBroken: (why) => refusals.note({ from, why }),
+      onBroken: (why) => noteRefusal({ from, why }),
       async answer(ask: string, content: JsonObject) {
         const work = installations.answer(ask, content)
         working.add(work)
@@ -90,7 +93,7 @@ export async function startInstaller(
           return await work
         } catch (error) {
           const why = error instanceof Error ? error.message : 'unknown reason'
-          refusals.note({ from, ask: shorten(ask), certificate: shorten(content.block), why })
+          noteRefusal({ from, ask: shorten(ask), certificate: shorten(content.block), why })
           throw error
         } finally {
           working.delete(work)
