@@ -38,7 +38,7 @@ async function serve(t: TestContext, answer: Answer = echo) {
     void one.closed.then(() => open.delete(one))
     one.tell('hello', { 'name with ü': 'ß' })
   }
-  const start = () => listenOnSocket({ place: path, mode: 0o600, gid: undefined }, who, accept)
+  const start = () => listenOnSocket({ place: path, mode: 0o600, gid: undefined, name: 'holder' }, who, accept)
   let listening = await start()
   const stop = async () => {
     for (const one of open) one.close()

@@ -56,7 +56,7 @@ export async function startAccountd(settings: AccountdSettings, parts: AccountdP
   for (const [place, door, socketMode, gid] of places) {
     journal.say('usual', `Starting lacme Account Key Manager at ${place}`)
     const accept = (socket: Socket) => connections.accept(socket, door)
-    stack.use(await listenOnSocket({ place, mode: socketMode, gid }, parts.who, accept))
+    stack.use(await listenOnSocket({ place, mode: socketMode, gid, name: 'accountd' }, parts.who, accept))
   }
   const disposables = stack.move()
   return {

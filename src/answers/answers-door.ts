@@ -85,7 +85,7 @@ export async function openAnswersDoor(
       log.warn('no responder has come: nobody answers validations; start "acmems responder"', { socket: path })
   }
 
-  const door = await listenOnSocket({ place: path, mode: 0o660, gid: undefined }, ownRights(), accept)
+  const door = await listenOnSocket({ place: path, mode: 0o660, gid: undefined, name: 'server' }, ownRights(), accept)
   warnWhenAlone().catch(() => undefined)
   return {
     get addresses() {

@@ -11,13 +11,13 @@ export type SocketSettings = {
   readonly mode: number
   /** Gets the socket, where its folder does not decide that. */
   readonly gid: number | undefined
-  /** Who listens there, if somebody does: for the error. */
-  readonly name?: string
+  /** What listens there, if another one does: for the error. */
+  readonly name: string
 }
 
 /** Listens until it is disposed of; then the socket goes away, if it is still ours. */
 export async function listenOnSocket(
-  { place: given, mode, gid, name = 'accountd' }: SocketSettings,
+  { place: given, mode, gid, name }: SocketSettings,
   who: Who,
   accept: (socket: Socket) => void,
 ): Promise<AsyncDisposable> {
