@@ -5,7 +5,7 @@ import { ownRights, type Who } from './channel/permissions.ts'
 import { stopSignal } from './cli/stop-signal.ts'
 import { systemClock } from './clock.ts'
 import { environment } from './config/environment.ts'
-import { ConfigError, formatFinding } from './config/finding.ts'
+import { failureFields } from './config/finding.ts'
 import { type InstallerConfig, readInstallerConfig } from './installer/configuration.ts'
 import { describeInstaller } from './installer/description.ts'
 import { startInstaller } from './installer/installer.ts'
@@ -57,8 +57,7 @@ async function serve(
       installer.change(read())
       log.info('configuration reloaded', { configuration: config.files })
     } catch (error) {
-      const findings = error instanceof ConfigError ? error.findings.map(formatFinding) : undefined
-      log.error('configuration not reloaded; the old one goes on', findings === undefined ? { error } : { findings })
+      log.error('configuration not reloaded; the old one goes on', failureFields(error))
     }
     systemd.ready()
   })

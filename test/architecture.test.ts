@@ -21,7 +21,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'remote-key': ['acme', 'channel'],
   parts: ['channel', 'config', 'error-code', 'http/inet-sockets', 'http/listen-address', 'plugin-context'],
   accountd: ['channel', 'acme', 'lacme', 'plugin-api', 'plugins/keys/file', 'policy/name-pattern', 'remote-key'],
-  firewall: ['acme', 'channel', 'config/ini', 'error-code', 'plugins/option-values', 'turns'],
+  firewall: ['acme', 'channel', 'config/ini', 'error-code', 'plugin-context', 'plugins/option-values', 'turns'],
   'plugin-api': [
     'account-key',
     'signature',

@@ -50,7 +50,7 @@ test('the port is open while the CA validates, and at no other time', async () =
     replies.map(({ text }) => text).join() + acmems.log() + firewall.child.log(),
   )
   assert.equal(rules(), before)
-  assert.match(firewall.child.log(), /port 8080 is open\n/)
+  assert.match(firewall.child.log(), /"msg":"port opened","port":8080|"port":8080,"msg":"port opened"/)
 })
 
 test('a firewall that is killed meanwhile opens the port again when it is back', async () => {

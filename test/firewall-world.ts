@@ -135,7 +135,9 @@ export async function startFirewallProcess(
     logFile: join(folder, `log-${performance.now()}`),
   })
   cleanup.use(child)
-  await waitUntilReady(child, 'acmems firewall', async () => child.log().includes('may open'))
+  await waitUntilReady(child, 'acmems firewall', async () =>
+    child.log().includes('"msg":"ports of validations may be opened"'),
+  )
   const owned = cleanup.move()
   return {
     child,

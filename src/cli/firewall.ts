@@ -1,8 +1,8 @@
-import { readFileSync, realpathSync, statSync } from 'node:fs'
 import { Command } from 'commander'
-import { checkFoldersOf } from '../channel/permissions.ts'
+import { rootRights } from '../channel/permissions.ts'
+import { systemClock } from '../clock.ts'
 import { environment } from '../config/environment.ts'
-import { ConfigError } from '../config/finding.ts'
+import { ConfigError, failureFields } from '../config/finding.ts'
 import type { Section } from '../config/ini.ts'
 import { environmentLayer, flagLayer, overlay } from '../config/layers.ts'
 import { readSections } from '../config/load.ts'
@@ -11,6 +11,9 @@ import { closeLeftPorts, startFirewall } from '../firewall/firewall.ts'
 import { type ListeningKind, openablePorts } from '../firewall/openable-ports.ts'
 import { describeOpening, type Opening } from '../firewall/opening.ts'
 import { toolPath } from '../firewall/tools.ts'
+import { checkTrustedFile } from '../installer/trusted-file.ts'
+import { createLog } from '../log.ts'
+import { ownStanding } from '../parts/standing.ts'
 import { dnsServerSolver } from '../plugins/challenges/dns-server.ts'
 import { http01Solver } from '../plugins/challenges/http01.ts'
 import { tlsAlpn01Solver } from '../plugins/challenges/tlsalpn01.ts'
@@ -28,8 +31,6 @@ const kinds: readonly ListeningKind[] = [
 ]
 const solvers = [http01Solver, tlsAlpn01Solver, dnsServerSolver]
 const implied = { name: 'http', type: http01Solver.name }
-const netAdmin = 12
-const root = { uid: 0, gids: [0] }
 
 /** `acmems firewall --socket PATH CONFIG...` */
 export function firewallCommand(): Command {
@@ -53,40 +54,36 @@ async function runFirewall(files: readonly string[], { socket, close, set }: Fla
   if (!close && (socket === undefined || files.length === 0))
     throw new UsageError('say where to listen (--socket PATH) and which configuration holds (CONFIG...)')
   needNetAdmin()
-  // Whoever reads standard error may be gone; that ends nothing.
-  process.stderr.on('error', () => undefined)
-  const say = (message: string) => void process.stderr.write(`${message}\n`)
   if (close || socket === undefined) {
     const { removed, inUse } = await closeLeftPorts(path)
-    if (removed + inUse > 0) say(`deleted ${removed} rules; ${inUse} are of firewalls that run`)
+    if (removed + inUse > 0) process.stdout.write(`deleted ${removed} rules; ${inUse} are of firewalls that run\n`)
     return
   }
   let allowed = await readAllowed(files, set)
+  // A log file that the server has would be one that others lead elsewhere.
+  using log = createLog({ level: 'info', destination: 'stdout', format: 'auto' }, process.stdout.isTTY === true)
   const stopped = stopSignal()
-  const systemd = createSystemdNotifier(environment, {
-    debug: () => undefined,
-    info: () => undefined,
-    warn: say,
-    error: say,
-  })
-  await using _firewall = await startFirewall({ place: socket, who: root, allowed: () => allowed, path, say })
-  const sayAllowed = () => say(`may open: ${[...allowed.values()].flat().map(describeOpening).join(', ') || 'nothing'}`)
+  const systemd = createSystemdNotifier(environment, log)
+  const parts = { place: socket, who: rootRights, allowed: () => allowed, path, clock: systemClock, log }
+  await using _firewall = await startFirewall(parts)
+  const sayAllowed = () =>
+    log.info('ports of validations may be opened', { openings: [...allowed.values()].flat().map(describeOpening) })
   sayAllowed()
   process.on('SIGHUP', () => {
-    readAllowed(files, set).then(
-      (fresh) => {
-        allowed = fresh
-        sayAllowed()
-        systemd.ready()
-      },
-      (error: unknown) => {
-        say(`the configuration cannot be used, the old one holds: ${error instanceof Error ? error.message : ''}`)
-        systemd.ready()
-      },
-    )
+    readAllowed(files, set)
+      .then(
+        (fresh) => {
+          allowed = fresh
+          log.info('configuration reloaded', { configuration: files })
+          sayAllowed()
+        },
+        (error: unknown) => log.error('configuration not reloaded; the old one goes on', failureFields(error)),
+      )
+      .finally(() => systemd.ready())
   })
   systemd.ready()
-  await stopped
+  const signal = await stopped
+  log.info('stopping', { signal })
   systemd.stopping()
 }
 
@@ -95,12 +92,7 @@ async function readAllowed(
   files: readonly string[],
   assignments: readonly string[],
 ): Promise<ReadonlyMap<number, readonly Opening[]>> {
-  for (const file of files) {
-    for (const path of new Set([file, realpathSync(file)])) checkFoldersOf(path, root)
-    const { uid, mode } = statSync(file)
-    if (uid !== 0 || (mode & 0o022) !== 0)
-      throw new Error(`${file} must belong to root, and nobody else may write to it (chown root, chmod go-w)`)
-  }
+  for (const file of files) checkTrustedFile(file, rootRights)
   const written = await readSections(files)
   if (written.findings.some(({ severity }) => severity === 'error')) throw new ConfigError(written.findings)
   // What they say of anything else is for the server to judge.
@@ -114,9 +106,6 @@ async function readAllowed(
 }
 
 function needNetAdmin(): void {
-  const capabilities = BigInt(
-    `0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? 0}`,
-  )
-  if (process.getuid?.() !== 0 || (capabilities & (1n << BigInt(netAdmin))) === 0n)
+  if (process.getuid?.() !== 0 || !ownStanding().capabilities.effective.includes('net_admin'))
     throw new Error('only root with CAP_NET_ADMIN can change the rules of the firewall')
 }

@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 import { systemClock } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { environment, platformSettings } from '../config/environment.ts'
+import { failureFields } from '../config/finding.ts'
 import type { RunsAs as UserName } from '../config/process-options.ts'
 import { lockFolder } from '../folder-lock.ts'
 import { createLog } from '../log.ts'
@@ -52,7 +53,7 @@ export async function launchParts(
       for (const one of next.copies) makeCopy(one)
       await launcher.reload(next.parts)
     } catch (error) {
-      log.error('configuration not reloaded; the old one goes on', { error })
+      log.error('configuration not reloaded; the old one goes on', failureFields(error))
     }
   }
   process.on('SIGHUP', () => void reload())

@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import type { Config } from '../config/config.ts'
 import { environment, platformSettings } from '../config/environment.ts'
-import { ConfigError, formatFinding } from '../config/finding.ts'
+import { failureFields, formatFinding } from '../config/finding.ts'
 import type { Daemon } from '../daemon.ts'
 import { adoptSockets, systemdDescriptors } from '../http/inherited-sockets.ts'
 import { createLog, type Log } from '../log.ts'
@@ -97,7 +97,6 @@ async function reload(daemon: Daemon, files: readonly string[], read: () => Prom
     await daemon.reload(config)
     log.info('configuration reloaded', { configuration: files })
   } catch (error) {
-    const findings = error instanceof ConfigError ? error.findings.map(formatFinding) : undefined
-    log.error('configuration not reloaded; the old one goes on', findings === undefined ? { error } : { findings })
+    log.error('configuration not reloaded; the old one goes on', failureFields(error))
   }
 }

@@ -1,3 +1,5 @@
+import type { LogFields } from '../plugin-api.ts'
+
 /** Something an operator should know about the configuration, and where it stands. */
 export type Finding = {
   readonly severity: 'error' | 'warning'
@@ -14,6 +16,11 @@ export class ConfigError extends Error {
     super(findings.map(formatFinding).join('\n'))
     this.findings = findings
   }
+}
+
+/** For a log: each finding, or what else went wrong. */
+export function failureFields(error: unknown): LogFields {
+  return error instanceof ConfigError ? { findings: error.findings.map(formatFinding) } : { error }
 }
 
 export function formatFinding({ severity, origin, message }: Finding): string {

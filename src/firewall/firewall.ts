@@ -1,7 +1,9 @@
 import type { Socket } from 'node:net'
 import { answerQuestions } from '../channel/answerer.ts'
+import { createBoundedLog } from '../channel/bounded-log.ts'
 import type { Who } from '../channel/permissions.ts'
 import { listenOnSocket } from '../channel/unix-socket.ts'
+import type { Clock, Logger } from '../plugin-context.ts'
 import { type Guard, startGuard } from './guard.ts'
 import { ownOwner, removeLeftRules } from './left-rules.ts'
 import type { Opening } from './opening.ts'
@@ -18,25 +20,31 @@ export type FirewallParts = {
   readonly allowed: () => ReadonlyMap<number, readonly Opening[]>
   /** Where programs are looked for. */
   readonly path: string
-  readonly say: (message: string) => void
+  readonly clock: Clock
+  readonly log: Logger
 }
 
 const maxLineBytes = 4096
 const maxPending = 16
+/** What a stranger sends is logged, and not all of it. */
+const maxAskLength = 100
 /** Of one connection. Whoever asks for more has lost count. */
 const maxLeases = 10_000
+const maxLinesPerMinute = 120
 const socketMode = 0o660
 
 /**
  * Opens and closes ports for whoever may reach the socket; what a connection opened is closed when it ends.
  * @throws Error when it cannot begin
  */
-export async function startFirewall({ place, who, allowed, path, say }: FirewallParts): Promise<AsyncDisposable> {
+export async function startFirewall(parts: FirewallParts): Promise<AsyncDisposable> {
+  const { place, who, allowed, path, clock, log } = parts
   await using stack = new AsyncDisposableStack()
   const rules = createRules(findTools(path))
   const comment = commentOf(ownOwner())
   const { removed } = await removeLeftRules(rules)
-  if (removed > 0) say(`deleted ${removed} rules that a killed process left`)
+  if (removed > 0) log.warn('rules that a killed process left are deleted', { rules: removed })
+  const asked = createBoundedLog(log, clock, maxLinesPerMinute)
   const openings = createPortOpenings(allowed, rules, comment)
 
   let isStopping = false
@@ -44,7 +52,7 @@ export async function startFirewall({ place, who, allowed, path, say }: Firewall
   const beGuarded = () => {
     guard = startGuard(comment, path, () => {
       if (isStopping) return
-      say('the guard was ended; it is started again')
+      log.warn('the guard was ended; it is started again')
       beGuarded()
     })
   }
@@ -54,11 +62,15 @@ export async function startFirewall({ place, who, allowed, path, say }: Firewall
     await guard?.close()
   })
   stack.defer(async () => {
-    await openings.closeAll().catch((error: unknown) => say(reasonOf(error)))
+    await openings.closeAll().catch((error: unknown) => log.error('ports are not closed', { error }))
   })
 
   const connections = new Set<{ close(): void; readonly closed: Promise<void> }>()
-  const listener = await listenOnSocket({ place, mode: socketMode, gid: undefined }, who, accept)
+  const listener = await listenOnSocket(
+    { place, mode: socketMode, gid: undefined, name: 'acmems firewall' },
+    who,
+    accept,
+  )
   stack.defer(async () => {
     isStopping = true
     const listened = listener[Symbol.asyncDispose]()
@@ -74,7 +86,10 @@ export async function startFirewall({ place, who, allowed, path, say }: Firewall
     }
     const leases: number[] = []
     let hasEnded = false
-    const connection = answerQuestions(socket, { answer, maxLineBytes, maxPending, onBroken: (why) => say(why) })
+    const connection = answerQuestions(socket, {
+      ...{ answer, maxLineBytes, maxPending },
+      onBroken: (why) => asked.warn('refused, or it failed', { why }),
+    })
     const closed = connection.closed.then(async () => {
       hasEnded = true
       for (const port of leases.splice(0)) await closePort(port, 'its connection ended')
@@ -83,8 +98,18 @@ export async function startFirewall({ place, who, allowed, path, say }: Firewall
     const one = { close: () => connection.close(), closed }
     connections.add(one)
 
-    async function answer(ask: string, { port }: { readonly port?: unknown }) {
-      if (typeof port !== 'number' || (ask !== 'open' && ask !== 'close')) throw new Error('it opens and closes ports')
+    async function answer(ask: string, content: { readonly port?: unknown }) {
+      const port = typeof content.port === 'number' ? content.port : undefined
+      try {
+        return await obey(ask, port)
+      } catch (error) {
+        asked.warn('refused, or it failed', { ask: ask.slice(0, maxAskLength), port, error })
+        throw error
+      }
+    }
+
+    async function obey(ask: string, port: number | undefined) {
+      if (port === undefined || (ask !== 'open' && ask !== 'close')) throw new Error('it opens and closes ports')
       const index = leases.indexOf(port)
       if (ask === 'close') {
         if (index < 0) return {}
@@ -92,11 +117,8 @@ export async function startFirewall({ place, who, allowed, path, say }: Firewall
         await closePort(port, 'asked to')
       } else {
         if (leases.length >= maxLeases) throw new Error('too many openings of one connection')
-        await openings.open(port).catch((error: unknown) => {
-          say(`port ${port} is not opened: ${reasonOf(error)}`)
-          throw error
-        })
-        say(`port ${port} is open`)
+        await openings.open(port)
+        asked.info('port opened', { port })
         if (hasEnded) await closePort(port, 'its connection ended')
         else leases.push(port)
       }
@@ -107,9 +129,9 @@ export async function startFirewall({ place, who, allowed, path, say }: Firewall
   async function closePort(port: number, why: string): Promise<void> {
     try {
       await openings.close(port)
-      say(`port ${port} is closed again: ${why}`)
+      asked.info('port closed', { port, why })
     } catch (error) {
-      say(`port ${port}: ${reasonOf(error)}`)
+      log.error('port not closed', { port, error })
     }
   }
 
@@ -120,8 +142,4 @@ export async function startFirewall({ place, who, allowed, path, say }: Firewall
 /** What killed ones left, without a server. */
 export async function closeLeftPorts(path: string): Promise<{ readonly removed: number; readonly inUse: number }> {
   return await removeLeftRules(createRules(findTools(path)))
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : 'unknown reason'
 }

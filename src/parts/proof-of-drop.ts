@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { findFlaws, parseConfinement } from './confinement.ts'
-import { parseStanding } from './standing.ts'
+import { ownStanding } from './standing.ts'
 
 /**
  * Looks whether this process is what whoever started it promised: nothing runs with more.
@@ -8,6 +7,6 @@ import { parseStanding } from './standing.ts'
  * @throws Error saying what it is instead
  */
 export function proveDrop(text: string): void {
-  const flaws = findFlaws(parseStanding(readFileSync('/proc/self/status', 'utf8')), parseConfinement(text))
+  const flaws = findFlaws(ownStanding(), parseConfinement(text))
   if (flaws.length > 0) throw new Error(`privileges were not given up: ${flaws.join('; ')}`)
 }

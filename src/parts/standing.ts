@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { type CapabilityName, capabilityNames } from './capability.ts'
 
 /** Who a process is to the kernel: `/proc/PID/status` (proc_pid_status(5)). */
@@ -18,6 +19,11 @@ const fields: Readonly<Record<CapabilitySet, string>> = {
   effective: 'CapEff',
   bounding: 'CapBnd',
   ambient: 'CapAmb',
+}
+
+/** Of this process. */
+export function ownStanding(): Standing {
+  return parseStanding(readFileSync('/proc/self/status', 'utf8'))
 }
 
 /** @throws Error when it is no such text */
