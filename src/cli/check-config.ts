@@ -3,6 +3,7 @@ import type { Config } from '../config/config.ts'
 import { ConfigError, formatFinding } from '../config/finding.ts'
 import { certificateLine, describeCertificate } from './certificate-meaning.ts'
 import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
+import { describeProcesses, processLines } from './process-meaning.ts'
 
 type Flags = ConfigFlags & { readonly json: boolean }
 
@@ -64,14 +65,8 @@ function describeConfig(config: Config) {
       metadata: block.values.metadata,
     })),
     certificates: config.certificates.map(describeCertificate),
-    installer: config.process.installer ?? null,
+    processes: describeProcesses(config),
   }
-}
-
-/** Who has the keys, and installs. */
-function installerLine(path: string, { mgmtTls }: Config): string {
-  const but = mgmtTls?.managed === undefined ? '' : ` (but for "${mgmtTls.managed}", the server's own)`
-  return `keys of certificates${but}: made, kept and installed by acmems-install at ${path}`
 }
 
 function formatMeaning(config: Config, meaning: Meaning): string {
@@ -85,7 +80,7 @@ function formatMeaning(config: Config, meaning: Meaning): string {
       return `block "${block.name}": callers with ${block.who.join(' and ')} may have ${what}${block.wildcard ? ' (wildcards too)' : ''} ${how}`
     }),
     ...meaning.certificates.map(certificateLine),
-    ...(meaning.installer === null ? [] : [installerLine(meaning.installer, config)]),
+    ...processLines(meaning.processes, config),
   ]
   if (meaning.blocks.length === 0) lines.push('no [auth] block: every request is refused')
   return `${lines.join('\n')}\nthe configuration can be used\n`
