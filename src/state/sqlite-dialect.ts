@@ -1,5 +1,5 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
-import { SqliteDialect } from 'kysely'
+import { SqliteDialect, type SqliteStatement } from 'kysely'
 
 const maxCachedStatements = 200
 const busyTimeoutMs = 10_000
@@ -9,29 +9,30 @@ const walPauseMs = 50
 
 /** kysely's SQLite dialect on Node's own SQLite: no addon, nothing to compile. */
 export function nodeSqliteDialect(database: DatabaseSync): SqliteDialect {
-  const statements = new Map<string, StatementSync>()
-  const prepare = (sql: string): StatementSync => {
-    const known = statements.get(sql)
-    if (known !== undefined) return known
-    if (statements.size >= maxCachedStatements) statements.clear()
-    const statement = database.prepare(sql)
-    statements.set(sql, statement)
-    return statement
-  }
+  const statements = new Map<string, SqliteStatement>()
   return new SqliteDialect({
     database: {
       close: () => database.close(),
       prepare(sql) {
-        const statement = prepare(sql)
-        return {
-          reader: statement.columns().length > 0,
-          all: (parameters) => statement.all(...(parameters as SQLInputValue[])),
-          run: (parameters) => statement.run(...(parameters as SQLInputValue[])),
-          iterate: (parameters) => statement.iterate(...(parameters as SQLInputValue[])),
-        }
+        const known = statements.get(sql)
+        if (known !== undefined) return known
+        if (statements.size >= maxCachedStatements) statements.clear()
+        const statement = describeStatement(database.prepare(sql))
+        statements.set(sql, statement)
+        return statement
       },
     },
   })
+}
+
+/** Whether it has rows is asked once, and not at every use. */
+function describeStatement(statement: StatementSync): SqliteStatement {
+  return {
+    reader: statement.columns().length > 0,
+    all: (parameters) => statement.all(...(parameters as SQLInputValue[])),
+    run: (parameters) => statement.run(...(parameters as SQLInputValue[])),
+    iterate: (parameters) => statement.iterate(...(parameters as SQLInputValue[])),
+  }
 }
 
 /**
