@@ -1,5 +1,6 @@
 import { type Identifier, identifierKey } from '../acme/identifier.ts'
 import { identifiersOf } from '../config/certificate-options.ts'
+import { isForInstaller } from '../config/certificates.ts'
 import { createInstallerLink } from '../installer-link.ts'
 import type { DoctorFinding } from './doctor-finding.ts'
 import type { Instruments } from './doctor-instruments.ts'
@@ -14,7 +15,7 @@ export async function examineInstaller(
   const { installer: path } = config.process
   const wanted = identifierKey(identifier)
   const names = config.certificates
-    .filter(({ name, values }) => values.recipient === undefined && name !== config.mgmtTls?.managed)
+    .filter((section) => isForInstaller(section, config))
     .filter(({ values }) => identifiersOf(values).some((one) => identifierKey(one) === wanted))
     .map(({ name }) => name)
   if (path === undefined || names.length === 0) return []

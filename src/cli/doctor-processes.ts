@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
+import { isForInstaller } from '../config/certificates.ts'
 import type { Config } from '../config/config.ts'
 import { platformSettings } from '../config/environment.ts'
 import { lookAtProcesses, type ProcessLook } from '../parts/process-look.ts'
@@ -172,13 +173,11 @@ function secretsOfServer(config: Config, hasAccountd: boolean, hasInstaller: boo
       of: hasAccountd ? ['accountd'] : ['server'],
     })
   }
-  for (const { name, values } of config.certificates) {
-    const { key, directory, recipient } = values
+  for (const section of config.certificates) {
+    const { key, directory } = section.values
     const path = key ?? (directory === undefined ? undefined : join(directory, 'privkey.pem'))
-    const isOwn = config.mgmtTls?.managed === name
-    const isServers = isOwn || !hasInstaller || recipient !== undefined
-    if (path !== undefined)
-      secrets.push({ path, what: `the key of ${name}`, of: isServers ? ['server'] : ['installer'] })
+    const holder = hasInstaller && isForInstaller(section, config) ? 'installer' : 'server'
+    if (path !== undefined) secrets.push({ path, what: `the key of ${section.name}`, of: [holder] })
   }
   return secrets
 }

@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { systemClock } from '../clock.ts'
+import type { Owner } from '../config/certificate-options.ts'
 import type { Config } from '../config/config.ts'
 import { environment, platformSettings } from '../config/environment.ts'
 import { failureFields } from '../config/finding.ts'
-import type { RunsAs as UserName } from '../config/process-options.ts'
 import { lockFolder } from '../folder-lock.ts'
 import { createLog } from '../log.ts'
 import { findOwner } from '../managed/owner.ts'
@@ -105,7 +105,7 @@ function hasLegacyIptables(): boolean {
 }
 
 /** @throws Error naming the key whose user is not there, or is root */
-async function findUser(key: string, name: UserName | undefined): Promise<RunsAs | undefined> {
+async function findUser(key: string, name: Owner | undefined): Promise<RunsAs | undefined> {
   if (name === undefined) return undefined
   const { user } = name
   const { uid, gid } = await findOwner(name).catch((cause: unknown) => {

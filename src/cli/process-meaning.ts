@@ -1,5 +1,5 @@
+import type { Owner } from '../config/certificate-options.ts'
 import type { Config } from '../config/config.ts'
-import type { RunsAs } from '../config/process-options.ts'
 
 /** `[process]`: which parts are processes of their own, as whom when root starts them, and where they are asked. */
 export function describeProcesses({ process: parts }: Config) {
@@ -32,7 +32,7 @@ export function processLines(
   ]
 }
 
-function nameOf(as: RunsAs | undefined): string | null {
+function nameOf(as: Owner | undefined): string | null {
   if (as === undefined) return null
   return as.group === undefined ? as.user : `${as.user}:${as.group}`
 }

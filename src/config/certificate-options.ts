@@ -1,12 +1,12 @@
 import { type Identifier, parseDnsName, parseIpAddress } from '../acme/identifier.ts'
 import type { Option, OptionValues } from '../plugin-api.ts'
-import { parseDays, parseSeconds, parseYesNo } from '../plugins/option-values.ts'
+import { parseAbsolutePath, parseDays, parseSeconds, parseYesNo } from '../plugins/option-values.ts'
 import { parseProbeTarget } from '../probe/probe-target.ts'
 import { type CsrDigest, csrDigests, type KeyUsageName, keyUsages } from '../x509/csr-draft.ts'
 import { type KeyType, keyTypes } from '../x509/private-key.ts'
 
 const text = (meaning: string, type = 'text'): Option<string> => ({ meaning, type, parse: String })
-const path = (meaning: string): Option<string> => ({ meaning, type: 'path', parse: parsePath })
+const path = (meaning: string): Option<string> => ({ meaning, type: 'path', parse: parseAbsolutePath })
 
 /** `[certificate "name"]`: a certificate that this machine keeps for itself, or for another that cannot ask. */
 export const certificateOptions = {
@@ -81,11 +81,6 @@ export function identifiersOf(values: CertificateValues): Identifier[] {
   return [...values.domain, ...values['ip-address']]
 }
 
-function parsePath(value: string): string {
-  if (!value.startsWith('/')) throw new Error(`${JSON.stringify(value)} is no absolute path`)
-  return value
-}
-
 /** It stands in a URL, where it must need no escapes. */
 function parseBoxName(value: string): string {
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(value))
@@ -123,7 +118,8 @@ function parseMode(value: string): number {
   return Number.parseInt(value, 8)
 }
 
-function parseOwner(value: string): Owner {
+/** A user without a group means the user's own. @throws Error when it is neither */
+export function parseOwner(value: string): Owner {
   const match = /^([A-Za-z0-9_][\w.$-]{0,31})?(?::([A-Za-z0-9_][\w.$-]{0,31}))?$/.exec(value)
   if (match?.[1] === undefined) throw new Error(`${JSON.stringify(value)} is no user or user:group`)
   return { user: match[1], group: match[2] }

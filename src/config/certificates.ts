@@ -1,5 +1,5 @@
 import { type CertificateValues, certificateOptions, identifiersOf } from './certificate-options.ts'
-import type { CertificateSection } from './config.ts'
+import type { CertificateSection, Config } from './config.ts'
 import type { Section } from './ini.ts'
 import { sectionKey } from './layers.ts'
 import { type OptionsReader, readOptions } from './options.ts'
@@ -10,6 +10,14 @@ export type Defaults = {
   verificationOf(section: Section, given: string | undefined, issuer: string): string | undefined
   isBlock(name: string): boolean
   hasBoxes(issuer: string): boolean
+}
+
+/**
+ * Whether acmems-install has its key, where there is one: the server itself seals for others, and keeps the certificate of
+ * its own listener.
+ */
+export function isForInstaller({ name, values }: CertificateSection, { mgmtTls }: Pick<Config, 'mgmtTls'>): boolean {
+  return values.recipient === undefined && name !== mgmtTls?.managed
 }
 
 /** It becomes the name of a folder, and part of a URL. */

@@ -1,13 +1,12 @@
 import { checkSocketPath } from '../channel/socket-path.ts'
 import type { Option, OptionValues } from '../plugin-api.ts'
+import { parseAbsolutePath } from '../plugins/option-values.ts'
+import { type Owner, parseOwner } from './certificate-options.ts'
 
-/** A user that a part of the server runs as; the group is the user's own unless it is named. */
-export type RunsAs = { readonly user: string; readonly group: string | undefined }
-
-const user = (meaning: string): Option<RunsAs> => ({
+const user = (meaning: string): Option<Owner> => ({
   meaning: `started as root: the user (or user:group) that ${meaning}`,
   type: 'user',
-  parse: parseRunsAs,
+  parse: parseOwner,
 })
 
 const socket = (meaning: string): Option<string> => ({ meaning, type: 'path of a socket', parse: parseSocketPath })
@@ -21,13 +20,13 @@ export const processOptions = {
     meaning: 'the configuration of accountd, when it is started here',
     type: 'path',
     default: '/etc/acmems/accountd.conf',
-    parse: parsePath,
+    parse: parseAbsolutePath,
   },
   'run-directory': {
     meaning: 'where the sockets between the parts are made, when they are started here',
     type: 'path',
     default: '/run/acmems',
-    parse: parsePath,
+    parse: parseAbsolutePath,
   },
   responder: socket(
     'the socket at which "acmems responder" asks for answers; without it the server answers validations itself',
@@ -40,7 +39,7 @@ export const processOptions = {
       'where "acmems-install" keeps what it remembers, and the keys of certificates that are asked for: root\'s alone',
     type: 'path',
     default: '/var/lib/acmems-install',
-    parse: parsePath,
+    parse: parseAbsolutePath,
   },
   firewall: socket(
     'the socket of "acmems firewall", which opens the ports of validations for as long as they take; without it no port is opened',
@@ -66,19 +65,8 @@ export function findProcessTrouble(values: ProcessValues): string[] {
   return [...alone, ...same.map(([key, other]) => `${key} and ${other} are one user: each could do what the other can`)]
 }
 
-function parseRunsAs(text: string): RunsAs {
-  const [, user, group] = /^([A-Za-z0-9_][A-Za-z0-9_.-]*)(?::([A-Za-z0-9_][A-Za-z0-9_.-]*))?$/.exec(text) ?? []
-  if (user === undefined) throw new Error(`${JSON.stringify(text)} is no user, and no user:group`)
-  return { user, group }
-}
-
-function parsePath(text: string): string {
-  if (!text.startsWith('/')) throw new Error(`${JSON.stringify(text)} is no absolute path`)
-  return text
-}
-
 function parseSocketPath(text: string): string {
-  const path = parsePath(text)
+  const path = parseAbsolutePath(text)
   checkSocketPath(path)
   return path
 }

@@ -1,4 +1,5 @@
 import { join, resolve } from 'node:path'
+import { isForInstaller } from '../config/certificates.ts'
 import type { Config } from '../config/config.ts'
 import type { Confinement } from './confinement.ts'
 import { isPrivileged, type SocketWish } from './opened-sockets.ts'
@@ -72,7 +73,7 @@ export function planParts(given: PlanParts): Plan {
       socketPath,
     })
   }
-  if (config.certificates.some((section) => needsInstaller(section, config))) {
+  if (config.certificates.some((section) => isForInstaller(section, config))) {
     const socketPath = folderFor('install', root, users.server)
     assignments.push(`process.installer=${socketPath}`)
     parts.push({
@@ -129,11 +130,6 @@ export function planParts(given: PlanParts): Plan {
       reloads: false,
     })
   return { folders, copies, parts }
-}
-
-/** The server keeps its own certificate itself, and seals for others. */
-function needsInstaller({ name, values }: Config['certificates'][number], { mgmtTls }: PlanParts['config']): boolean {
-  return values.recipient === undefined && mgmtTls?.managed !== name
 }
 
 function confined(name: PartName, { uid, gid }: RunsAs, capabilities: Confinement['capabilities'] = []) {

@@ -71,3 +71,8 @@ export function parsePublicName(text: string): string {
     throw new Error(`${JSON.stringify(text)} is no name of a server; write hub.example or hub.example:1313`)
   return authority
 }
+
+export function parseAbsolutePath(text: string): string {
+  if (!text.startsWith('/')) throw new Error(`${JSON.stringify(text)} is no absolute path`)
+  return text
+}

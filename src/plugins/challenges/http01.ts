@@ -1,8 +1,7 @@
-import { isAbsolute } from 'node:path'
 import type { AnswerRecord } from '../../acme/answer-record.ts'
 import type { ChallengeTask, OptionValues, Plugin } from '../../plugin-api.ts'
 import { checkHttp } from '../../self-check/http-check.ts'
-import { parseTcpListener } from '../option-values.ts'
+import { parseAbsolutePath, parseTcpListener } from '../option-values.ts'
 import { placeFinderOf, selfCheckOptions } from './self-check-options.ts'
 import { openWebroot } from './webroot.ts'
 
@@ -19,7 +18,7 @@ const options = {
   directory: {
     meaning: "a web server's document root, to write answers into .well-known/acme-challenge there",
     type: 'path',
-    parse: parsePath,
+    parse: parseAbsolutePath,
   },
   relay: {
     meaning: 'another acmems that may know a token that we do not, http://host:1380; asked in this order',
@@ -59,11 +58,6 @@ export const http01Solver: Plugin<'solver', typeof options> = {
 /** With a web server that shows the answers, there is nothing to listen for unless it was asked for. */
 function listenersOf({ directory, listener }: OptionValues<typeof options>): readonly string[] {
   return directory !== undefined && listener.join(' ') === usualListeners ? [] : listener
-}
-
-function parsePath(text: string): string {
-  if (!isAbsolute(text)) throw new Error(`${JSON.stringify(text)} is no absolute path`)
-  return text
 }
 
 function parseRelay(text: string): string {
