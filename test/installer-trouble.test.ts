@@ -111,6 +111,29 @@ test('killed with -9 in the middle, either part: in order afterwards, with one c
   }
 })
 
+test('with the memory of a server that did it alone nothing is had anew', async () => {
+  await using world = await makeInstallerWorld(
+    `${local}[certificate "web"]\ndomain = www.example.org\ndirectory = TLS/web\nhook = echo x >> TLS/hooked\n`,
+    { isSplit: false },
+  )
+  const [state, configuration] = [join(world.folder, 'state'), readFileSync(world.configFile, 'utf8')]
+  writeFileSync(world.configFile, configuration.replace(/^installer = .*\n/m, ''))
+  const alone = await world.startServer()
+  const hooked = join(world.tls, 'hooked')
+  await until('the hook', () => existsSync(hooked), [alone])
+  await alone.stop()
+  const serial = serialIn(join(world.tls, 'web/cert.pem'))
+  writeFileSync(world.configFile, configuration)
+  // As docs/processes.md says.
+  execFileSync('install', ['-d', '-m', '0700', world.memory])
+  execFileSync('cp', ['-r', join(state, 'certificates'), world.memory])
+  const installer = await world.startInstaller()
+  const { code, out, err } = await runCommand(['renew', world.configFile])
+  assert.deepEqual([code, out, err], [0, '', ''], installer.log())
+  assert.equal(serialIn(join(world.tls, 'web/cert.pem')), serial)
+  assert.equal(readFileSync(hooked, 'utf8'), 'x\n')
+})
+
 test('a user who is not there, a hook that fails: said, nothing left half done, tried again', async () => {
   await using world = await makeInstallerWorld('')
   const at = (name: string) => join(world.folder, name)

@@ -6,6 +6,7 @@ import { copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from '
 import { basename, join } from 'node:path'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { readSnippet } from './documentation.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { acceptsTcp } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
@@ -145,13 +146,6 @@ hook = id -u >/etc/ssl/web.hooked && systemctl show -P Id acmems >>/etc/ssl/web.
 `
   writeFileSync(inside('/etc/acmems/acmems.ini'), ini)
   writeFileSync(inside('/etc/acmems/roots.pem'), await pebble.root())
-  // What the example says at its beginning; the server finds that it has another key, and so another account.
-  const example = readFileSync(inside('/usr/share/doc/acmems/examples/accountd.conf'), 'utf8')
-  run(/^# +(runuser -u acmems-accountd .*)$/m.exec(example)?.[1] ?? 'false')
-  run('rm /var/lib/acmems/account/account.pem')
-  run('cp /usr/share/doc/acmems/examples/accountd.conf /etc/acmems/')
-  run('runuser -u acmems -- acmems check-config /etc/acmems/acmems.ini')
-  run('acmems-install --check /etc/acmems/acmems.ini')
   const chain = 'chain input { type filter hook input priority 0; tcp dport 80 reject with tcp reset; };'
   run(`nft 'table inet filter { ${chain} }'`)
   const rules = run('nft list ruleset')
@@ -165,9 +159,16 @@ hook = id -u >/etc/ssl/web.hooked && systemctl show -P Id acmems >>/etc/ssl/web.
     writeFileSync(inside(`/run/systemd/system/${part}.service.d/quick.conf`), quick)
   }
   run('systemctl daemon-reload')
-  run(`systemctl enable --now ${all.join(' ')}`)
+  // What the example says at its beginning; docs/processes.md brings the key that the account has.
+  const example = readFileSync(inside('/usr/share/doc/acmems/examples/accountd.conf'), 'utf8')
+  run(/^# +(runuser -u acmems-accountd .*)$/m.exec(example)?.[1] ?? 'false')
+  run('systemctl enable acmems && systemctl enable --now acmems-firewall')
+  const registration = () => run('cat /var/lib/acmems/account/registration.json')
+  const before = registration()
+  run(`set -e\n${readSnippet('docs/processes.md', 'from one process to several')}`)
   assert.deepEqual(new Set(states(all)), new Set(['active']))
   await sign('host.example.test')
+  assert.equal(registration(), before)
   await waitFor('the hook has run', () => runIn(pid, 'test -s /etc/ssl/web.hooked').status === 0)
   assert.equal(readFileSync(inside('/etc/ssl/web.hooked'), 'utf8'), '0\nacmems.service\n')
   assert.equal(run("stat -c '%U:%G %a' /etc/ssl/web/privkey.pem").trim(), 'root:www-data 640')
@@ -288,6 +289,20 @@ step('when the machine starts, all are there', async () => {
   run('rm -r /run/acmems* && systemd-tmpfiles --create && systemctl start multi-user.target')
   assert.deepEqual(new Set(states(all)), new Set(['active']))
   await sign('started.example.test')
+})
+
+step('back to one process, and there again', async () => {
+  const ini = readFileSync(inside('/etc/acmems/acmems.ini'), 'utf8')
+  const alone = ini.replace(/^key = accountd:.*\n/m, '').replace(/^\[process\]\n(?:.+\n)+/m, '')
+  writeFileSync(inside('/etc/acmems/acmems.ini'), alone.replace(/^\[certificate [\s\S]*/m, ''))
+  run(`set -e\n${readSnippet('docs/processes.md', 'from several processes to one')}`)
+  assert.deepEqual(states(['acmems', 'acmems-accountd', 'acmems-responder']), ['active', 'inactive', 'inactive'])
+  run('systemctl stop acmems-firewall && nft flush ruleset')
+  await sign('alone.example.test')
+  writeFileSync(inside('/etc/acmems/acmems.ini'), ini)
+  run(`set -e\n${readSnippet('docs/processes.md', 'from one process to several')}`)
+  run('systemctl start acmems-firewall')
+  await sign('again.example.test')
 })
 
 step('its removal stops all, and leaves nothing that runs', async () => {
