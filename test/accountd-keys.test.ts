@@ -101,6 +101,50 @@ test('with keyid a server gets, renews and revokes certificates, and can do noth
   await getsCertificate(acmems.signUrl, 'b.example.org')
 })
 
+test('the account changes its key: from the server into accountd, and to another accountd', async (t) => {
+  if (!needed(t)) return
+  await using pebble = await startPebble({ authzReuse: 0 })
+  using rsa = makeKeyFolder('keys-former')
+  using ec = makeKeyFolder('keys-next', 'P-384')
+  const adminOf = (folder: typeof rsa) => join(folder.path, 'admin', 'S')
+  const start = (folder: typeof rsa) => {
+    mkdirSync(dirname(adminOf(folder)), { mode: 0o700 })
+    return startHolder(
+      ourAccountd,
+      folder.path,
+      `privkey = file:${folder.keyFile}\nadmin-socket = ${adminOf(folder)}\npolicy = issuing\nserver = ${pebble.directoryUrl}\n`,
+    )
+  }
+  await using former = await start(rsa)
+  await using next = await start(ec)
+  const accountFolder = join(rsa.path, 'account')
+  const admin = (key: string) => {
+    const file = join(rsa.path, 'admin.ini')
+    const text = accountAndHttp01(pebble).replace('[verification', `dir = ${accountFolder}\n${key}[verification`)
+    writeFileSync(file, `[state]\nurl = sqlite:${rsa.path}/state/state.db\n${text}`)
+    return file
+  }
+  const registered = await runCommand(['register', '--gen-key', admin('')])
+  assert.equal(registered.code, 0, registered.err)
+  const rollOver = (key: string, to: string) => runCommand(['account', 'rollover', '--to', to, admin(key)])
+  // Neither socket of everyday signs what gives the account away, nor by what key it would be taken.
+  for (const socket of [former.socket, next.socket]) {
+    const refused = await rollOver('', `accountd:${socket}`)
+    assert.notEqual(refused.code, 0)
+  }
+  assert.match(former.log(), /NOSIGN \[invalid JWS Protected Header\].*"oldKey"/)
+  const into = await rollOver('', `accountd:${adminOf(rsa)}`)
+  assert.equal(into.code, 0, into.err)
+  const onward = await rollOver(`key = accountd:${adminOf(rsa)}\n`, `accountd:${adminOf(ec)}`)
+  assert.equal(onward.code, 0, onward.err)
+  const again = await rollOver(`key = accountd:${adminOf(ec)}\n`, `accountd:${adminOf(ec)}`)
+  assert.match(again.err, /is the key that the account has/)
+  const account = await runJson<AccountView>(['account', 'show', admin(`key = accountd:${next.socket}\n`)])
+  assert.deepEqual([account.key.alg, registered.out.includes(account.url)], ['ES384', true])
+  await using acmems = await startAcmems(configOf(pebble, `accountd:${next.socket}`))
+  await getsCertificate(acmems.signUrl, 'a.example.org')
+})
+
 test('a command: no shell, started again when it dies, not again and again when it cannot work', async (t) => {
   if (!needed(t)) return
   await using pebble = await startPebble({ authzReuse: 0 })

@@ -54,7 +54,7 @@ export function serveSession(input: Readable, output: Writable, id: string, door
 /** undefined: it is not signed, and the connection ends without an answer, as lacme's client expects it. */
 async function signLine(line: Line, id: string, door: Door): Promise<string | undefined> {
   if (line.kind === 'broken') return refuse(id, door, line.why, undefined)
-  const request = parseSigningRequest(line.text)
+  const request = parseSigningRequest(line.text, door.policy.reach === 'everything')
   if ('malformed' in request) {
     const { malformed, headerText, payloadText = '' } = request
     return refuse(id, door, malformed, headerText === undefined ? undefined : { headerText, payloadText })

@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import type { Account } from '../acme/account.ts'
+import { handOverAccount } from '../plugins/issuers/account-hand-over.ts'
 import {
   type AccountSettings,
   changeContact,
@@ -17,6 +18,7 @@ import { printJson } from './table.ts'
 import { UsageError } from './usage-error.ts'
 
 type Flags = ConfigFlags & { readonly issuer?: string; readonly json: boolean }
+type RolloverFlags = Flags & { readonly to?: string }
 type UpdateFlags = Flags & { readonly email?: readonly string[] | false }
 
 /** `acmems account`: the account at the CA, after it was made. */
@@ -77,23 +79,36 @@ function rolloverCommand(): Command {
   return withConfigFlags(new Command('rollover'))
     .summary('give the account a new key')
     .description(
-      'Give the account a new key (RFC 8555 §7.3.5). The former one stays beside it as account.previous.pem. A server\nthat runs takes the new key with its next order. One that was interrupted is finished by running it again.',
+      'Give the account a new key (RFC 8555 §7.3.5). The former one stays beside it as account.previous.pem. A server\nthat runs takes the new key with its next order. One that was interrupted is finished by running it again.\nWith --to the account is given to a key that there is elsewhere; a key held by accountd changes this way, too. Both\nkeys are then used at admin sockets, and key = in the configuration is to name the new one afterwards.',
     )
     .argument('[config...]', 'configuration files')
     .option('--issuer <name>', 'the [issuer] whose account it is')
+    .option('--to <key>', 'where the new key is, as key = has it: accountd:/path, ssh-agent:KEY, file:/path')
     .option('--json', 'print JSON', false)
     .addHelpText(
       'after',
-      '\nExamples:\n  acmems account rollover /etc/acmems/acmems.ini\n  acmems account rollover --issuer letsencrypt --json /etc/acmems/acmems.ini',
+      '\nExamples:\n  acmems account rollover /etc/acmems/acmems.ini\n  acmems account rollover --issuer letsencrypt --json /etc/acmems/acmems.ini\n  acmems account rollover --to accountd:/run/acmems-accountd/admin/S.lacme admin.ini',
     )
     .action(rollOver)
 }
 
-async function rollOver(files: string[], flags: Flags): Promise<void> {
+async function rollOver(files: string[], flags: RolloverFlags): Promise<void> {
   await using desk = await openAccountDesk(files, flags)
   const { settings, transport, openKey, context } = desk
-  const { accountUrl, key, thumbprint } = await rollOverKey(settings, transport, openKey, context)
+  const { to } = flags
+  const { accountUrl, key, thumbprint } =
+    to === undefined
+      ? await rollOverKey(settings, transport, openKey, context)
+      : await handOverAccount(settings, transport, openKey, to, context)
   await noteWhereStateIs(desk.config, 'account.key-changed', { account: accountUrl, thumbprint })
+  if (to !== undefined) {
+    if (flags.json) printJson({ url: accountUrl, key: { alg: key.alg, thumbprint, at: to } })
+    else
+      process.stdout.write(
+        `the account ${accountUrl} has the key at ${to}, thumbprint ${thumbprint}; the CA does not take the former one any more\nkey = in the configuration has to lead to the new one now\n`,
+      )
+    return
+  }
   const { keyFile, previousKeyFile } = settings.folder
   if (flags.json) printJson({ url: accountUrl, key: { alg: key.alg, thumbprint, file: keyFile }, previousKeyFile })
   else

@@ -81,8 +81,11 @@ export type SigningRequest = {
 /** Why a line is not signed, in lacme-accountd's words. */
 export type Malformed = { readonly malformed: string; readonly headerText?: string; readonly payloadText?: string }
 
-/** Accepts what lacme-accountd accepts; values are not looked at. */
-export function parseSigningRequest(line: string): SigningRequest | Malformed {
+/**
+ * Accepts what lacme-accountd accepts; values are not looked at.
+ * @param mayBeInner accepts what the new key signs in a key rollover, too: it has no nonce (RFC 8555 §7.3.5)
+ */
+export function parseSigningRequest(line: string, mayBeInner = false): SigningRequest | Malformed {
   const dot = line.indexOf('.')
   const [header64, payload64] = dot < 0 ? [line, undefined] : [line.slice(0, dot), line.slice(dot + 1)]
   if (!/^[A-Za-z0-9_-]+$/.test(header64)) return { malformed: 'malformed JWS Protected Header' }
@@ -91,7 +94,9 @@ export function parseSigningRequest(line: string): SigningRequest | Malformed {
   const texts = { headerText: headerText ?? '', payloadText: payloadText ?? '' }
   const header = tryJson(texts.headerText)
   const isThere = (name: string) => isJsonObject(header) && header[name] !== undefined && header[name] !== null
-  if (!isJsonObject(header) || !['alg', 'nonce', 'url'].every(isThere) || !['jwk', 'kid'].some(isThere))
+  const isInner = mayBeInner && isThere('jwk') && !isThere('kid')
+  const needed = isInner ? ['alg', 'url'] : ['alg', 'nonce', 'url']
+  if (!isJsonObject(header) || !needed.every(isThere) || !['jwk', 'kid'].some(isThere))
     return { malformed: 'invalid JWS Protected Header', ...texts }
   return { header, ...texts }
 }

@@ -254,7 +254,7 @@ export async function rollOverKey(
   if (keyLocation !== undefined) {
     throw new ProblemError(
       'userActionRequired',
-      `the account key is at ${keyLocation}, outside of our hands: only a key in ${folder.keyFile} (no key = in the configuration) can be changed by us`,
+      `the account key is at ${keyLocation}, outside of our hands: only a key in ${folder.keyFile} (no key = in the configuration) can be made anew by us; "acmems account rollover --to KEY" gives the account to a key that you made`,
     )
   }
   // Asked first: a CA that is away, or cannot do it, leaves nothing behind here.
