@@ -49,8 +49,8 @@ async function sign(parts: Parts, name: string): Promise<number> {
 }
 
 test('the whole way, and what the kernel says of every part', { skip }, async (t) => {
-  // Descriptor 3 of the shell is a file that only root may read; it reaches the launcher, and nobody else.
   const parts = await withParts(t, { env: { STRAY_VARIABLE: 'of root', NODE_OPTIONS: '' } })
+  assert.match(parts.log(), /"descriptors":\[[\d,]*\b77\b.*"msg":"descriptors that were left open for us are closed"/)
   assert.equal(await sign(parts, 'first.test'), 200)
   for (const [name, user] of [
     ['server', users.server],
@@ -221,7 +221,7 @@ test('a part that would be more than it was to be does not run', { skip }, async
     assert.doesNotMatch(refused.stdout, /part started|serving/)
   }
   // What cannot begin ends all, with its own status and words.
-  const parts = await startParts((run) => `${configuration(run)}`, {
+  const parts = await startParts(configuration, {
     waits: false,
     before: (folder) => appendFileSync(join(folder, 'accountd.conf'), 'privkey-of-nobody = yes\n'),
   })
