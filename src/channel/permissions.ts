@@ -64,6 +64,7 @@ function checkOwner(path: string, stat: Stats, { uid }: Who): void {
     throw new Error(`Insecure owner of ${path}: it belongs to user ${stat.uid}, neither root nor ours (${uid})`)
 }
 
-function modeOf({ mode }: Stats): string {
+/** For people: `0640`. */
+export function modeOf({ mode }: Stats): string {
   return (mode & 0o7777).toString(8).padStart(4, '0')
 }

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { accessSync, constants, readFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { errorCode } from '../error-code.ts'
+import { searchPath } from '../search-path.ts'
 import type { Family } from './opening.ts'
 
 export type ToolRun = { readonly status: number | null; readonly stdout: string; readonly stderr: string }
@@ -20,16 +21,14 @@ export interface FirewallTools {
   saveLegacy(family: Family): Promise<string>
 }
 
-const systemFolders = ['/usr/local/sbin', '/usr/sbin', '/usr/bin', '/sbin', '/bin']
 const families: readonly Family[] = ['ip', 'ip6']
 const timeoutMs = 10_000
 const maxOutputBytes = 64 * 1024 * 1024
 
 /** The folders that programs are looked for in, as PATH. */
 export function toolPath(path: string | undefined): string {
-  return [
-    ...new Set([...(path ?? '').split(delimiter).filter((folder) => folder.startsWith('/')), ...systemFolders]),
-  ].join(delimiter)
+  const given = (path ?? '').split(delimiter).filter((folder) => folder.startsWith('/'))
+  return [...new Set([...given, ...searchPath.split(delimiter)])].join(delimiter)
 }
 
 /** @param path as toolPath gives it */

@@ -1,6 +1,6 @@
-import { lstatSync, realpathSync, type Stats, statSync } from 'node:fs'
+import { lstatSync, realpathSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { checkFoldersOf, type Who } from '../channel/permissions.ts'
+import { checkFoldersOf, modeOf, type Who } from '../channel/permissions.ts'
 
 /**
  * What we obey: ours, or root's, and nobody else may write it, or put another one in its place. Where links lead is
@@ -27,8 +27,4 @@ export function checkOwnFolder(folder: string, who: Who): void {
   if ((stat.mode & 0o077) !== 0)
     throw new Error(`${folder} is open to others (mode ${modeOf(stat)}): chmod 700 ${folder}`)
   checkFoldersOf(join(folder, 'x'), who)
-}
-
-function modeOf({ mode }: Stats): string {
-  return (mode & 0o7777).toString(8).padStart(4, '0')
 }

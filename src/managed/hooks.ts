@@ -2,6 +2,7 @@ import { identifiersOf } from '../config/certificate-options.ts'
 import type { CertificateSection } from '../config/config.ts'
 import { runHook } from '../hook-run.ts'
 import type { PluginContext } from '../plugin-api.ts'
+import { searchPath } from '../search-path.ts'
 import type { Chain } from '../x509/chain.ts'
 
 /** What a hook is told of a certificate. */
@@ -14,7 +15,6 @@ export type HookFacts = {
   readonly files: Readonly<Record<string, string>>
 }
 
-const searchPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 const outputs = ['directory', 'key', 'certificate', 'chain', 'fullchain', 'pkcs12'] as const
 
 export function hookFacts(section: CertificateSection, { leaf }: Chain): HookFacts {

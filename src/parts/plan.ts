@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path'
 import { isForInstaller } from '../config/certificates.ts'
 import type { Config } from '../config/config.ts'
+import { searchPath } from '../search-path.ts'
 import type { Confinement } from './confinement.ts'
 import { isPrivileged, type SocketWish } from './opened-sockets.ts'
 import type { Part, PartName } from './part.ts'
@@ -31,7 +32,6 @@ export type Plan = {
   readonly parts: readonly Part[]
 }
 
-export const searchPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 const root: RunsAs = { uid: 0, gid: 0, user: 'root', home: '/root' }
 /** As the units have it: what is installed belongs to others, and hooks send signals to their servers. */
 const installerCapabilities = ['chown', 'dac_override', 'fowner', 'kill'] as const

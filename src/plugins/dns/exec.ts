@@ -3,6 +3,7 @@ import { homedir, tmpdir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { runHook } from '../../hook-run.ts'
 import type { ChallengeTask, OptionValues, Plugin, PluginContext, TxtRecord } from '../../plugin-api.ts'
+import { searchPath } from '../../search-path.ts'
 import { createTurns } from '../../turns.ts'
 import { parseCount, parseYesNo } from '../option-values.ts'
 import { acmeShWrapper, copySavedCredentials, findAcmeShPlugin, makePrivateFolder, removeLeftovers } from './acme-sh.ts'
@@ -45,7 +46,6 @@ const options = {
 
 type Settings = OptionValues<typeof options>
 
-const searchPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 const rememberedOutputs = 1000
 /** A run can be older than its timeout by this much, where the machine was stopped meanwhile. */
 const longestCrashMs = 3_600_000

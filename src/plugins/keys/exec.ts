@@ -2,13 +2,13 @@ import { tmpdir } from 'node:os'
 import type { Plugin, PluginSetup } from '../../plugin-api.ts'
 import { createHolderClient, RefusedSignature } from '../../remote-key/holder-client.ts'
 import { openProcessWire } from '../../remote-key/process-wire.ts'
+import { searchPath } from '../../search-path.ts'
 import { openKeyOfHolder } from './held-key.ts'
 
 /** A connection by ssh is expensive, and keeps nobody else waiting. */
 const idleMs = 60_000
 const firstPauseMs = 1000
 const longestPauseMs = 60_000
-const searchPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 /** By the command: a key that could not be opened is opened anew. */
 const pauses = new Map<string, Pause>()
