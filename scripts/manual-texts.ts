@@ -33,6 +33,11 @@ export const files: readonly Item[] = [
     '/var/lib/acmems',
     'the state: the database, the folder account with the account key, the folder ca with the embedded CA. Nobody can make these keys again: back them up',
   ],
+  [
+    '/var/lib/acmems-accountd, /var/lib/acmems-install',
+    "what the parts keep that are processes of their own (processes.md there): the account key; the next keys of certificates, root's alone",
+  ],
+  ['/run/acmems-accountd, -answers, -firewall, -install', 'the sockets between these parts'],
   ['/usr/share/doc/acmems', "the documentation, in Debian's package"],
 ]
 

@@ -81,7 +81,7 @@ function commandPage(command: Command, edition: Edition): string {
   ].join('')
 }
 
-/** A process that runs on its own, beside the server. */
+/** One that is used without a server on the same machine. */
 function hasOwnPage(command: Command): boolean {
   return ['agent', 'accountd'].includes(command.name())
 }
