@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { machine, makeNeighbour, makeToolFolder, run, startFirewallProcess, waitFor } from './firewall-world.ts'
 import { makeTempFolder } from './peers/child.ts'
+import { main } from './program.ts'
 
 const port = 8080
 const config = `[verification "http"]
@@ -133,7 +134,7 @@ test('killed, it leaves nothing: its guard deletes the rule; without the guard i
     await waitFor('it ends', () => second.child.hasEnded())
     assert.notEqual(rules(), before)
     if (successor === 'start') await (await startFirewallProcess(config, tools))[Symbol.asyncDispose]()
-    else run('env', [`PATH=${tools}:${process.env.PATH}`, process.execPath, 'src/main.ts', 'firewall', '--close'])
+    else run('env', [`PATH=${tools}:${process.env.PATH}`, process.execPath, main, 'firewall', '--close'])
     assert.equal(rules(), before)
   }
 })

@@ -21,9 +21,9 @@ import { checkout } from './documentation.ts'
 import { isRoot, makeInstallerWorld, until, whyNotAsOther } from './installer-world.ts'
 import { startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
+import { installMain } from './program.ts'
 
 const local = '[account]\ntype = local\n'
-const installMain = join(checkout, 'src/install-main.ts')
 const openssl = (...args: string[]) => execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' })
 const serialIn = (file: string) => new X509Certificate(readFileSync(file)).serialNumber
 const kill = (pid: number) => process.kill(pid, 'SIGKILL')
@@ -34,7 +34,13 @@ function assertPair(keyFile: string, file: string): void {
 
 test('what runs as root has no network client, no database and no ACME client in it', async () => {
   const { metafile } = await build({
-    ...{ entryPoints: [installMain], bundle: true, splitting: true, write: false, metafile: true },
+    ...{
+      entryPoints: [join(checkout, 'src/install-main.ts')],
+      bundle: true,
+      splitting: true,
+      write: false,
+      metafile: true,
+    },
     ...{ format: 'esm', platform: 'node', outdir: 'nowhere', absWorkingDir: checkout, logLevel: 'silent' },
   })
   const inputs = Object.keys(metafile.inputs)

@@ -1,14 +1,12 @@
 // acmems-install and a server that has no keys, as processes with a user each where we are root.
 import { spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { checkout } from './documentation.ts'
 import { type Child, makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
+import { installMain, main } from './program.ts'
 
-const installMain = resolve(checkout, 'src/install-main.ts')
-const main = resolve(checkout, 'src/main.ts')
 /** Nobody's, on any machine. */
 export const serverUser = 64_321
 

@@ -9,6 +9,7 @@ import { accountAndHttp01 } from './acmems.ts'
 import { makeInstallerWorld, runAsServer, serverUser, until, whyNotAsOther } from './installer-world.ts'
 import { startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
+import { main } from './program.ts'
 
 const openssl = (...args: string[]) => execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' })
 const serialIn = (file: string) => new X509Certificate(readFileSync(file)).serialNumber
@@ -74,16 +75,12 @@ test('the server orders and has no right and no key: acmems-install makes, prove
   // Damage is repaired, renewal comes with another key.
   const first = serialIn(certificate)
   rmSync(certificate)
-  const { status, stderr } = runAsServer('node', [
-    join(import.meta.dirname, '../src/main.ts'),
-    'renew',
-    world.configFile,
-  ])
+  const { status, stderr } = runAsServer('node', [main, 'renew', world.configFile])
   assert.equal(status, 0, stderr)
   assert.equal(serialIn(certificate), first)
   const formerKey = publicKeyOf(key)
   const force = ['renew', '--force', world.configFile]
-  const forced = runAsServer('node', [join(import.meta.dirname, '../src/main.ts'), ...force])
+  const forced = runAsServer('node', [main, ...force])
   assert.equal(forced.status, 0, forced.stderr)
   assert.match(forced.stdout, /^web: installed /m)
   assert.notEqual(serialIn(certificate), first)

@@ -10,6 +10,7 @@ import { checkout } from './documentation.ts'
 import { makeCsr, postCsr } from './host.ts'
 import { acceptsTcp, makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
+import { main } from './program.ts'
 import { makeResponderWorld } from './responder-world.ts'
 
 const source = join(checkout, 'packaging/systemd')
@@ -131,7 +132,7 @@ test('a socket that systemd opened: the server answers on fd:3', async (t) => {
     config,
     `[state]\nurl = sqlite:${folder.path}/state.db\n[mgmt]\nlistener = 127.0.0.1:${mgmt}\n[account]\ntype = local\n[verification "http"]\ntype = http01\nlistener = fd:3\n`,
   )
-  const server = [process.execPath, join(checkout, 'src/main.ts'), 'serve', config]
+  const server = [process.execPath, main, 'serve', config]
   await using child = startChild('systemd-socket-activate', ['-l', `127.0.0.1:${port}`, ...server], {
     cwd: folder.path,
     env: {},
@@ -181,7 +182,7 @@ test('the server makes no system call that its unit forbids', async (t) => {
 [auth "lab"]\nip = 127.0.0.1\ndomain = *.lab.test
 [certificate "own"]\ndomain = own.lab.test\ndirectory = ${folder.path}/own\nhook = touch ${folder.path}/hooked\n`,
   )
-  const server = [process.execPath, join(checkout, 'src/main.ts'), 'serve', config]
+  const server = [process.execPath, main, 'serve', config]
   await using child = startChild('strace', ['-f', '-qq', '-o', trace, ...server], {
     cwd: folder.path,
     env: { NOTIFY_SOCKET: join(folder.path, 'nobody-listens') },
