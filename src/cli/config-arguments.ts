@@ -19,12 +19,15 @@ function collect(value: string, former: string[]): string[] {
 
 /**
  * @param defaults assignments that hold where nothing else is written
+ * @param checkObeyed throws for a file, of the configuration or of a plugin, that is not to be obeyed
  * @throws ConfigError
  */
 export function readConfig(
   files: readonly string[],
   { set: assignments, lenient }: ConfigFlags,
   defaults: readonly string[] = [],
+  checkObeyed?: (path: string) => void,
 ): Promise<Config> {
-  return loadConfig({ files, environment, assignments, defaults, lenient, plugins: builtinPlugins })
+  const more = checkObeyed === undefined ? {} : { checkObeyed }
+  return loadConfig({ files, environment, assignments, defaults, lenient, plugins: builtinPlugins, ...more })
 }

@@ -1,12 +1,15 @@
-import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { closeSync, constants, existsSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
+import { ownRights } from '../channel/permissions.ts'
 import { isForInstaller } from '../config/certificates.ts'
 import type { Config } from '../config/config.ts'
 import { platformSettings } from '../config/environment.ts'
+import { checkTrustedFile } from '../installer/trusted-file.ts'
 import { lookAtProcesses, type ProcessLook } from '../parts/process-look.ts'
 import { findBroken, type Reach, type Secret } from '../parts/promises.ts'
 import { type ConfigFlags, readConfig } from './config-arguments.ts'
+import { reachOf } from './process-reach.ts'
 import { formatFacts, printJson } from './table.ts'
 
 type Flags = ConfigFlags & {
@@ -32,8 +35,13 @@ export async function examineProcesses(flags: Flags): Promise<void> {
     return { look, reach, broken: findBroken(look, looks, reach) }
   })
   if (flags.json) printJson(reports.map(describe))
-  else process.stdout.write(reports.map(formatReport).join('\n'))
+  else process.stdout.write(printable(reports.map(formatReport).join('\n')))
   if (reports.some(({ broken }) => broken.length > 0)) process.exitCode = 1
+}
+
+/** Folders, variables and files are named by whoever runs what we look at: none of it is a command for a terminal. */
+function printable(text: string): string {
+  return text.replaceAll(/[^\n\P{Cc}]/gu, '?')
 }
 
 /** Whoever has so many has what root has. */
@@ -66,11 +74,15 @@ function formatReport({ look, reach, broken }: Report): string {
     ['folder', cwd],
     ['variables', listed(variables)],
     ['open', listed([...new Set(open.map(({ what }) => what))].slice(0, 40))],
-    ['could reach', reach === undefined ? 'run this as root to know' : listed(reach.reachable.map(({ path }) => path))],
+    ['could reach', reach === undefined ? whyNotTried() : listed(reach.reachable.map(({ path }) => path))],
   ])
   const indented = facts.replaceAll(/^(?=.)/gm, '  ')
   const verdict = broken.length === 0 ? 'ok' : 'BROKEN'
   return `${part} ${pid}: ${verdict}\n${broken.map((one) => `  BROKEN  ${one}\n`).join('')}${indented}`
+}
+
+function whyNotTried(): string {
+  return process.getuid?.() === 0 ? 'not tried: it is in a user namespace of its own' : 'run this as root to know'
 }
 
 function userOf(uid = -1): string {
@@ -79,40 +91,6 @@ function userOf(uid = -1): string {
   } catch {
     return String(uid)
   }
-}
-
-/** Lets its user try, with its groups and capabilities, where it sees the file system. */
-function reachOf({ pid, standing }: ProcessLook, secrets: readonly Secret[]): Reach {
-  const { uids, gids, groups, capabilities } = standing
-  // What systemd hides (InaccessiblePaths=) is an empty file without any mode, which root may read.
-  const isShown = '[ -r "$path" ] && [ "$(stat -c %a "$path")" != 0 ]'
-  const script = `for path; do if [ -S "$path" ]; then test -w "$path"; else ${isShown}; fi && echo "$path"; done`
-  const caps = ['-all', ...capabilities.bounding.filter((name) => !name.startsWith('cap_')).map((name) => `+${name}`)]
-  const settings = [
-    ...[
-      `--reuid=${uids[1]}`,
-      `--regid=${gids[1]}`,
-      groups.length === 0 ? '--clear-groups' : `--groups=${groups.join(',')}`,
-    ],
-    ...[`--bounding-set=${caps.join(',')}`, '--inh-caps=-all'],
-  ]
-  const { stdout } = spawnSync(
-    'nsenter',
-    [
-      `--target=${pid}`,
-      '--mount',
-      'setpriv',
-      ...settings,
-      'sh',
-      '-c',
-      script,
-      'sh',
-      ...secrets.map(({ path }) => path),
-    ],
-    { encoding: 'utf8', env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } },
-  )
-  const paths = new Set(stdout.split('\n'))
-  return { pid, reachable: secrets.filter(({ path }) => paths.has(path)) }
 }
 
 /** All that has an owner, as the configurations of what runs have it. */
@@ -130,9 +108,15 @@ async function secretsOf(looks: readonly ProcessLook[], flags: Flags): Promise<S
     if (look.part === 'accountd') secrets.push(...secretsOfAccountd(after('config'), after('privkey')))
     if (look.part === 'server') {
       const given = flags.config.length > 0 ? [...flags.config] : filesIn(args).map((file) => resolve(cwd, file))
-      const set = [...assignmentsIn(args), ...flags.set]
-      const config = await readConfig(given, { ...flags, set }).catch(() => undefined)
       for (const file of given) secrets.push({ path: file, what: 'the configuration', of: ['server'] })
+      const set = [...assignmentsIn(args), ...flags.set]
+      const config = await readTrusted(given, { ...flags, set }).catch((error: unknown) => {
+        const why = error instanceof Error ? error.message : 'it cannot be read'
+        process.stderr.write(
+          printable(`acmems: what is in the configuration of ${look.pid} is not looked at: ${why}\n`),
+        )
+        return undefined
+      })
       if (config !== undefined) secrets.push(...secretsOfServer(config, has('accountd'), has('installer')))
     }
   }
@@ -140,8 +124,31 @@ async function secretsOf(looks: readonly ProcessLook[], flags: Flags): Promise<S
   return [...seen.values()]
 }
 
+/**
+ * Anybody can start something that looks like a server, and name files: what they say, plugins above all, is obeyed only
+ * where nobody but root, or who looks, could have written it.
+ */
+async function readTrusted(files: readonly string[], flags: ConfigFlags): Promise<Config> {
+  const who = ownRights()
+  return await readConfig(files, flags, [], (path) => checkTrustedFile(path, who))
+}
+
+const maxConfigBytes = 1024 * 1024
+
+/** Nothing that keeps us waiting, or has no end: the name is from a command line that may be anybody's. */
+function readPlainFile(path: string): string {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return ''
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
+  try {
+    const stat = fstatSync(file)
+    return stat.isFile() && stat.size <= maxConfigBytes ? readFileSync(file, 'utf8') : ''
+  } finally {
+    closeSync(file)
+  }
+}
+
 function secretsOfAccountd(configFile: string, privkey: string): Secret[] {
-  const text = existsSync(configFile) ? readFileSync(configFile, 'utf8') : ''
+  const text = readPlainFile(configFile)
   const places = [privkey, ...[...text.matchAll(/^\s*privkey\s*=\s*(\S+)/gm)].map(([, place = '']) => place)]
   return places
     .filter((place) => place.startsWith('file:/'))
@@ -182,8 +189,9 @@ function secretsOfServer(config: Config, hasAccountd: boolean, hasInstaller: boo
   return secrets
 }
 
+/** Without those that have us read a file, which may be one that nobody ever ends to write. */
 function assignmentsIn(args: readonly string[]): string[] {
-  return args.filter((_, index) => args[index - 1] === '--set')
+  return args.filter((word, index) => args[index - 1] === '--set' && !/^[^=]*-file=/.test(word))
 }
 
 /** What is no flag of `acmems serve`. */

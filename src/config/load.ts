@@ -22,6 +22,8 @@ export type ConfigSources = {
   readonly lenient: boolean
   /** The built-in plugins; `[setup] plugin` adds to them. */
   readonly plugins: readonly AnyPlugin[]
+  /** Throws for a file, also one of a plugin, that is not to be obeyed; asked before it is. */
+  readonly checkObeyed?: (path: string) => void
 }
 
 /**
@@ -29,9 +31,11 @@ export type ConfigSources = {
  * @throws ConfigError with every error found, each with its place
  */
 export async function loadConfig(sources: ConfigSources): Promise<Config> {
+  const { checkObeyed = () => undefined } = sources
+  for (const file of sources.files) refuseDisobeyed(file, file, checkObeyed)
   const { findings, sections: written } = await readSections(sources.files)
   let sections = overlay(flagLayer(sources.defaults ?? []).sections, written)
-  const own = await loadPlugins(sections, findings)
+  const own = await loadPlugins(sections, findings, checkObeyed)
   const plugins = [...sources.plugins, ...own]
   for (const layer of [
     environmentLayer(sources.environment, sections, knownKeys(plugins)),
@@ -48,6 +52,15 @@ export async function loadConfig(sources: ConfigSources): Promise<Config> {
   const distinct = [...new Map(findings.map((finding) => [`${finding.origin} ${finding.message}`, finding])).values()]
   if (distinct.some(({ severity }) => severity === 'error')) throw new ConfigError(distinct)
   return { ...config, files: sources.files, warnings: distinct }
+}
+
+function refuseDisobeyed(path: string, origin: string, checkObeyed: (path: string) => void): void {
+  try {
+    checkObeyed(path)
+  } catch (error) {
+    const message = error instanceof Error ? error.message : 'it is not to be obeyed'
+    throw new ConfigError([{ severity: 'error', origin, message }])
+  }
 }
 
 /** What the files alone say, in their order: no key is understood yet, no secret read, no plugin loaded. */
@@ -73,7 +86,11 @@ async function readConfigFile(file: string): Promise<string> {
 }
 
 /** `[setup] plugin`: a module whose default export is a plugin or a list of plugins. */
-async function loadPlugins(sections: readonly Section[], findings: Finding[]): Promise<AnyPlugin[]> {
+async function loadPlugins(
+  sections: readonly Section[],
+  findings: Finding[],
+  checkObeyed: (path: string) => void,
+): Promise<AnyPlugin[]> {
   const entries = sections
     .filter(({ kind }) => kind === 'setup')
     .flatMap((section) => section.entries.filter(({ key }) => key === 'plugin'))
@@ -81,6 +98,7 @@ async function loadPlugins(sections: readonly Section[], findings: Finding[]): P
   for (const { value, origin } of entries) {
     const path = resolve(dirname(origin.replace(/:\d+$/, '')), value)
     try {
+      checkObeyed(path)
       const module: unknown = await import(pathToFileURL(path).href)
       const exported =
         isJsonObject(module) || typeof module === 'object' ? Reflect.get(module ?? {}, 'default') : undefined

@@ -35,9 +35,9 @@ export function lookAtProcesses(): ProcessLook[] {
   const looks = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((name) => lookAt(Number(name)) ?? [])
-  // One that has parts for children is not one itself.
+  // Root's one that has parts for children is not one itself; a server of another user that has some is to be told.
   return looks.map((look) =>
-    look.part === 'server' && looks.some(({ parentPid }) => parentPid === look.pid)
+    look.part === 'server' && look.standing.uids[0] === 0 && looks.some(({ parentPid }) => parentPid === look.pid)
       ? { ...look, part: 'launcher' }
       : look,
   )
