@@ -2,8 +2,10 @@ import { Command } from 'commander'
 import type { Config } from '../config/config.ts'
 import { environment, platformSettings } from '../config/environment.ts'
 import { failureFields, formatFinding } from '../config/finding.ts'
+import { readSections } from '../config/load.ts'
 import type { Daemon } from '../daemon.ts'
 import { adoptSockets, systemdDescriptors } from '../http/inherited-sockets.ts'
+import { checkTrustedFile } from '../installer/trusted-file.ts'
 import { createLog, type Log } from '../log.ts'
 import { createSystemdNotifier } from '../systemd-notify.ts'
 import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
@@ -11,6 +13,9 @@ import { readDescriptors } from './descriptors.ts'
 import { stopSignal } from './stop-signal.ts'
 
 type ServeFlags = ConfigFlags & { readonly sockets?: string }
+
+const root = { uid: 0, gids: [0] }
+const otherUserVariable = 'ACMEMS_PROCESS_USER_SERVER'
 
 /** `acmems serve [CONFIG...]` */
 export function serveCommand(): Command {
@@ -34,9 +39,11 @@ export async function serve(
   flags: ServeFlags,
   defaults: readonly string[] = [],
 ): Promise<void> {
-  const read = () => readConfig(files, flags, defaults)
+  const isLauncher = process.getuid?.() === 0 && (await hasOtherUser(files, flags))
+  const checkObeyed = (path: string) => checkTrustedFile(path, root)
+  const read = () => readConfig(files, flags, defaults, isLauncher ? checkObeyed : undefined)
   const config = await read()
-  if (process.getuid?.() === 0 && config.process['user-server'] !== undefined) {
+  if (isLauncher && config.process['user-server'] !== undefined) {
     const { launchParts } = await import('./launch.ts')
     await launchParts(config, files, flags, read)
     return
@@ -67,6 +74,17 @@ export async function serve(
   systemd.stopping()
   await daemon[Symbol.asyncDispose]()
   log.info('stopped')
+}
+
+/**
+ * Root is to start the server as another user. Said by the bare words, before any plugin is loaded: root obeys only files
+ * that this user cannot write.
+ */
+async function hasOtherUser(files: readonly string[], { set }: ServeFlags): Promise<boolean> {
+  if (environment[otherUserVariable] !== undefined || set.some((one) => one.startsWith('process.user-server=')))
+    return true
+  const { sections } = await readSections(files)
+  return sections.some(({ kind, entries }) => kind === 'process' && entries.some(({ key }) => key === 'user-server'))
 }
 
 /** What systemd opened may be a UNIX socket, too: that is for `listener = fd:3`. */
