@@ -46,9 +46,12 @@ export async function launchParts(
   if (lock === undefined) throw new Error(`another acmems serve has its sockets in ${folder}: [process] run-directory`)
   for (const one of plan.folders) makeSocketFolder(one)
   for (const one of plan.copies) makeCopy(one)
-  const launcher = await launch(plan.parts, systemClock, log)
+  // From before the first part is there: a signal that came too early would end us.
+  process.on('SIGHUP', () => void reload())
+  const launching = launch(plan.parts, systemClock, log)
   const reload = async () => {
     try {
+      const launcher = await launching
       const next = await planFor(await read(), files, flags)
       for (const one of next.copies) makeCopy(one)
       await launcher.reload(next.parts)
@@ -56,7 +59,7 @@ export async function launchParts(
       log.error('configuration not reloaded; the old one goes on', failureFields(error))
     }
   }
-  process.on('SIGHUP', () => void reload())
+  const launcher = await launching
   const end = await Promise.race([stopped, launcher.failed])
   if (typeof end === 'number') process.exitCode = end
   else log.info('stopping', { signal: end })

@@ -26,7 +26,10 @@ const stopMs = 90_000
 
 type Kept = { part: Part; current: StartedPart | undefined; done: Promise<void> }
 
-/** Starts the parts in their order, each when the one before can be asked, and again whenever one ends. */
+/**
+ * Starts the parts in their order, each when the one before can be asked, and again whenever one ends.
+ * @throws Error when one cannot be started; then none is left
+ */
 export async function launch(parts: readonly Part[], clock: Clock, log: Logger): Promise<Launcher> {
   const stopping = new AbortController()
   const failed = Promise.withResolvers<number>()
@@ -35,13 +38,19 @@ export async function launch(parts: readonly Part[], clock: Clock, log: Logger):
   void failed.promise.then(() => {
     isFailed = true
   })
-  for (const part of parts) {
-    if (isFailed) break
-    const one: Kept = { part, current: undefined, done: Promise.resolve() }
-    kept.set(part.name, one)
-    one.current = await start(part)
-    one.done = keep(one)
-    await untilReady(part)
+  try {
+    for (const part of parts) {
+      if (isFailed) break
+      const one: Kept = { part, current: undefined, done: Promise.resolve() }
+      kept.set(part.name, one)
+      one.current = await start(part)
+      one.done = keep(one)
+      await untilReady(part)
+    }
+  } catch (error) {
+    // A port is another's, say: those that have begun would go on without the rest, and keep us from our end.
+    await stop()
+    throw error
   }
 
   async function start(part: Part): Promise<StartedPart> {
@@ -80,6 +89,8 @@ export async function launch(parts: readonly Part[], clock: Clock, log: Logger):
         log.error('a part cannot be started', { part: one.part.name, error })
         return undefined
       })
+      // It was asked to end while that one was on its way.
+      if (stopping.signal.aborted) one.current?.kill('SIGTERM')
     }
   }
 
@@ -93,6 +104,13 @@ export async function launch(parts: readonly Part[], clock: Clock, log: Logger):
     await done
   }
 
+  async function stop(): Promise<void> {
+    stopping.abort(new Error('it is being stopped'))
+    const server = kept.get('server')
+    if (server !== undefined) await end(server)
+    await Promise.all([...kept.values()].map(end))
+  }
+
   return {
     failed: failed.promise,
     async reload(next) {
@@ -103,22 +121,25 @@ export async function launch(parts: readonly Part[], clock: Clock, log: Logger):
           continue
         }
         const isMoved = JSON.stringify(one.part.sockets) !== JSON.stringify(part.sockets)
-        one.part = part
+        // Their folders were made for who they were: one that is started again as another would not find its socket.
+        if (isOther(one.part, part))
+          log.warn('who parts are, and where they meet, changes at the next restart', { part: part.name })
+        else one.part = part
         // It is started again at once, with the sockets that it has by now.
-        if (isMoved && part.name !== 'server') one.current?.kill('SIGTERM')
+        if (isMoved && part.name !== 'server' && one.part === part) one.current?.kill('SIGTERM')
         else if (isMoved) log.warn('new listeners of the server below port 1024 are had at the next restart')
         if (part.reloads) one.current?.kill('SIGHUP')
       }
     },
-    async stop() {
-      stopping.abort(new Error('it is being stopped'))
-      const server = kept.get('server')
-      if (server !== undefined) await end(server)
-      await Promise.all([...kept.values()].map(end))
-    },
+    stop,
     kill() {
       stopping.abort(new Error('it is being ended'))
       for (const { current } of kept.values()) current?.kill('SIGKILL')
     },
   }
+}
+
+function isOther(left: Part, right: Part): boolean {
+  const identity = ({ args, confinement, socketPath }: Part) => JSON.stringify([args, confinement, socketPath])
+  return identity(left) !== identity(right)
 }

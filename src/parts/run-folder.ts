@@ -18,7 +18,13 @@ const openToAll = 0o755
 
 /** Made where it is missing; root's, and nobody else can put anything into it. @throws Error saying what is wrong */
 export function makeRunFolder(path: string): void {
-  mkdirSync(path, { recursive: true, mode: openToAll })
+  // Parts come through those above it, too.
+  const before = process.umask(0o022)
+  try {
+    mkdirSync(path, { recursive: true, mode: openToAll })
+  } finally {
+    process.umask(before)
+  }
   checkFoldersOf(join(path, 'part'), rootRights)
   chmodSync(path, openToAll)
 }

@@ -1,0 +1,74 @@
+// acmems serve as root, where something is not as it should be.
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { chownSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { groupIdOf, idOf, startParts, until, users, whyNoParts } from './parts-world.ts'
+import { makeTempFolder } from './peers/child.ts'
+import { freePort } from './peers/peers.ts'
+import { main } from './program.ts'
+
+const skip = whyNoParts()
+
+function http01(port: number): string {
+  return `[verification "http"]\ntype = http01\nlistener = 127.0.0.1:${port}\n`
+}
+
+test('root obeys nothing that the user of the server can write', { skip }, () => {
+  using folder = makeTempFolder('loose')
+  const [config, plugin] = [join(folder.path, 'acmems.ini'), join(folder.path, 'plugin.mjs')]
+  const ran = join(folder.path, 'ran')
+  writeFileSync(plugin, `import { writeFileSync } from 'node:fs'\nwriteFileSync('${ran}', '')\nexport default []\n`)
+  writeFileSync(config, `[setup]\nplugin = plugin.mjs\n[process]\nuser-server = ${users.server}\n`)
+  for (const loose of [config, plugin]) {
+    chownSync(loose, idOf(users.server), groupIdOf(users.server))
+    const refused = spawnSync(process.execPath, [main, 'serve', config], { encoding: 'utf8', timeout: 20_000 })
+    assert.equal(refused.status, 1)
+    assert.match(refused.stderr, new RegExp(`${loose} belongs to user ${idOf(users.server)}, .*: chown root ${loose}`))
+    assert.ok(!existsSync(ran))
+    chownSync(loose, 0, 0)
+  }
+})
+
+test('a port that is taken ends all, and not half of it', { skip }, async (t) => {
+  const port = 930 + (process.pid % 23)
+  const other = createServer().listen(port, '127.0.0.1')
+  t.after(() => other.close())
+  const parts = await startParts(() => http01(port), { waits: false })
+  t.after(() => parts.stop())
+  await until('the end', () => parts.hasEnded())
+  assert.match(parts.log(), new RegExp(`cannot listen on 127.0.0.1:${port}: something else listens there`))
+  assert.deepEqual(parts.processes(), [])
+})
+
+test('what a reload makes of the parts holds from the next start on', { skip }, async (t) => {
+  // Nothing of the folder's way is there.
+  const port = await freePort()
+  const parts = await startParts(() => http01(port), {
+    which: ['server'],
+    before: (folder) => {
+      const file = join(folder, 'acmems.ini')
+      const way = readFileSync(file, 'utf8').replace(/run-directory = .*/, `run-directory = ${folder}/deep/below/run`)
+      writeFileSync(file, way)
+    },
+  })
+  t.after(() => parts.stop())
+  const text = readFileSync(parts.configFile, 'utf8')
+  writeFileSync(parts.configFile, text.replace('[process]\n', `[process]\nuser-responder = ${users.responder}\n`))
+  process.kill(parts.launcherPid, 'SIGHUP')
+  await until('the reload', () => parts.log().includes('a new part is started at the next restart'))
+  process.kill(parts.pidOf('server'), 'SIGKILL')
+  await until('the server', () => parts.logLines().filter(({ msg }) => msg === 'serving').length === 2)
+  await parts.stop()
+  const again = await startParts(() => http01(port), {
+    before: (folder) => {
+      const file = join(folder, 'acmems.ini')
+      const way = readFileSync(file, 'utf8').replace(/run-directory = .*/, `run-directory = ${folder}/deep/below/run`)
+      writeFileSync(file, way)
+    },
+  })
+  t.after(() => again.stop())
+  await until('all', () => again.processes().length === 3)
+})
