@@ -1,6 +1,7 @@
 // "acmems responder": validations are answered by a process that can do nothing else.
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { get } from 'node:http'
 import { connect } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -60,6 +61,18 @@ ${['http', 'tls', 'dns'].map(block).join('')}`)
   const issueAll = async () => void (await Promise.all([issue('http'), issue('tls'), issue('dns', ['*.dns.test'])]))
 
   await t.test('each way', issueAll)
+  await t.test("a host that is no name has no answer, and ends nobody else's questions", async () => {
+    const headers = { host: 'a'.repeat(12_000) }
+    const status = await new Promise((resolve, reject) => {
+      const asked = get({ port: httpPort, path: `${path}${'a'.repeat(43)}`, headers }, (answer) => {
+        answer.resume()
+        resolve(answer.statusCode)
+      })
+      asked.on('error', reject)
+    })
+    assert.equal(status, 404)
+    assert.doesNotMatch(world.server.log(), /a responder has gone/)
+  })
   await t.test('the server is not there: later, later, later; then all is well again', async () => {
     await world.kill('server')
     await until(async () => (await statusAt(httpPort)) === 503)
