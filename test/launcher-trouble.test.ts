@@ -1,12 +1,12 @@
 // acmems serve as root, where something is not as it should be.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { chownSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { groupIdOf, idOf, startParts, until, users, whyNoParts } from './parts-world.ts'
-import { makeTempFolder } from './peers/child.ts'
+import { groupIdOf, idOf, makeOwned, startParts, until, users, whyNoParts } from './parts-world.ts'
+import { makeTempFolder, startChild } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
 
@@ -71,4 +71,25 @@ test('what a reload makes of the parts holds from the next start on', { skip }, 
   })
   t.after(() => again.stop())
   await until('all', () => again.processes().length === 3)
+})
+
+test('a part writes to the terminal of root, and reads nothing of it', { skip }, async () => {
+  using folder = makeTempFolder('terminal')
+  chmodSync(folder.path, 0o755)
+  makeOwned(join(folder.path, 'state'), users.server)
+  const config = join(folder.path, 'acmems.ini')
+  writeFileSync(
+    config,
+    `[process]\nuser-server = ${users.server}\nrun-directory = ${folder.path}/run\n[state]\nurl = sqlite:${folder.path}/state/db\n[mgmt]\nlistener = 127.0.0.1:0\n${http01(await freePort())}`,
+  )
+  const command = `exec ${process.execPath} ${main} serve ${config}`
+  await using terminal = startChild('script', ['-qfec', command, join(folder.path, 'seen')], {
+    ...{ env: {}, cwd: '/', logFile: join(folder.path, 'script.log') },
+  })
+  await until('the server', () => terminal.log().includes('"msg":"serving"') || / serving/.test(terminal.log()))
+  const pid = spawnSync('pgrep', ['-u', users.server, '-f', config], { encoding: 'utf8' }).stdout.trim()
+  for (const fd of [1, 2]) {
+    assert.match(readlinkSync(`/proc/${pid}/fd/${fd}`), /^\/dev\/pts\//)
+    assert.match(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'), /^flags:\t0\d*1$/m)
+  }
 })

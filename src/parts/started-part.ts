@@ -1,4 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { constants, openSync } from 'node:fs'
+import { isatty } from 'node:tty'
 import { formatConfinement, setprivArguments } from './confinement.ts'
 import { withOpenedSockets } from './opened-sockets.ts'
 import type { Part } from './part.ts'
@@ -27,7 +29,7 @@ export async function startPart({ script, args, confinement, env, sockets }: Par
     return spawn('setpriv', [...setprivArguments(confinement), ...program, ...args, ...inherited], {
       cwd: '/',
       env: { ...env } as NodeJS.ProcessEnv,
-      stdio: ['ignore', 'inherit', 'inherit', ...descriptors],
+      stdio: ['ignore', forWriting(1), forWriting(2), ...descriptors],
       // Signals of a terminal are for us: we end the parts, one after the other.
       detached: true,
     })
@@ -44,6 +46,16 @@ export async function startPart({ script, args, confinement, env, sockets }: Par
     exitCode: () => child.exitCode ?? undefined,
     kill: (signal) => void child.kill(signal),
   }
+}
+
+const reopened = new Map<number, number>()
+
+/** Our output. A terminal's is for reading, too: a part would see what is typed there, the next password of root. */
+function forWriting(fd: number): number {
+  if (!isatty(fd)) return fd
+  const known = reopened.get(fd) ?? openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NOCTTY)
+  reopened.set(fd, known)
+  return known
 }
 
 function endOf(child: ChildProcess): Promise<string> {
