@@ -28,11 +28,15 @@ export interface Answering {
 /** Who does not read what he asked for. */
 const maxUnsentBytes = 4 * 1024 * 1024
 
+/** Answers come without waiting, mostly; whoever asks and asks would have this process do nothing else. */
+const answersPerTurn = 32
+
 /** Answers whoever is at the other end; what is no question ends the connection. */
 export function answerQuestions(socket: Socket, parts: AnswererParts): Answering {
   const reader = createLineReader(parts.maxLineBytes)
   const waiting: string[] = []
   let pending = 0
+  let begunInTurn = 0
   let hasEnded = false
   const { promise: closed, resolve } = Promise.withResolvers<void>()
 
@@ -74,13 +78,20 @@ export function answerQuestions(socket: Socket, parts: AnswererParts): Answering
   }
 
   function work(): void {
-    while (pending < parts.maxPending && !socket.destroyed) {
+    while (pending < parts.maxPending && begunInTurn < answersPerTurn && !socket.destroyed) {
       const line = waiting.shift()
       if (line === undefined) break
+      if (begunInTurn === 0) setImmediate(nextTurn)
+      begunInTurn += 1
       void answerOne(line)
     }
     if (waiting.length === 0) socket.resume()
     else socket.pause()
+  }
+
+  function nextTurn(): void {
+    begunInTurn = 0
+    work()
   }
 
   socket.on('data', (chunk: Buffer) => {
