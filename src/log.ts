@@ -17,6 +17,9 @@ export interface Log extends Logger, Disposable {
 
 type Sink = { write(line: string): void }
 
+/** Of what cannot be written, because the disk is full or nobody reads it; more is left out. */
+const maxWaitingBytes = 16 * 1024 * 1024
+
 /**
  * One JSON object a line, or text for people on a terminal. Either way a line is a line: control and direction
  * characters in what others sent are escaped.
@@ -25,10 +28,19 @@ export function createLog(settings: LogSettings, isTerminal: boolean): Log {
   const text = settings.format === 'text' || (settings.format === 'auto' && isTerminal)
   const destination = destinationOf(settings.destination)
   // A terminal or a pipe may be slow, and no request waits for it; a file is quick, and is complete after a crash.
-  const file = pino.destination({ dest: destination, sync: typeof destination === 'string' })
+  const file = pino.destination({
+    dest: destination,
+    sync: typeof destination === 'string',
+    maxLength: maxWaitingBytes,
+  })
   // A log that cannot be written (its reader is gone, the disk is full) is no reason to stop serving.
   file.on('error', () => undefined)
-  const sink: Sink = { write: (line) => file.write(text ? formatLine(line, isTerminal) : escapeLine(line)) }
+  let isOver = false
+  const sink: Sink = {
+    write(line) {
+      if (!isOver) file.write(text ? formatLine(line, isTerminal) : escapeLine(line))
+    },
+  }
   const logger = pino(
     {
       level: settings.level === 'warning' ? 'warn' : settings.level,
@@ -45,7 +57,12 @@ export function createLog(settings: LogSettings, isTerminal: boolean): Log {
     reopen: () => {
       if (typeof destination === 'string') file.reopen()
     },
-    [Symbol.dispose]: () => file.flushSync(),
+    [Symbol.dispose]() {
+      if (isOver) return
+      isOver = true
+      // What waits is written before the process ends. Not by flushSync(): it tries for ever where nothing can be written.
+      file.end()
+    },
   }
 }
 
