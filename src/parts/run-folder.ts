@@ -6,12 +6,14 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { checkFoldersOf, rootRights } from '../channel/permissions.ts'
 
 const openToAll = 0o755
@@ -39,11 +41,28 @@ export type SocketFolder = {
 
 /** A folder for one socket: who answers makes it there, who asks may come in, nobody else sees it. */
 export function makeSocketFolder({ path, uid, gid }: SocketFolder): void {
-  // What a killed predecessor left; nobody else runs, so nobody uses it.
-  rmSync(path, { recursive: true, force: true })
+  // What a killed predecessor left. Something of its user may run yet, and put in more: not where the new one is.
+  const aside = `${path}.${process.pid}.old`
+  for (const entry of readdirSync(dirname(path)))
+    if (entry.startsWith(`${basename(path)}.`) && entry.endsWith('.old')) removeLeft(join(dirname(path), entry))
+  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) renameSync(path, aside)
   mkdirSync(path, { mode: 0o700 })
   chownSync(path, uid, gid)
   chmodSync(path, 0o2750)
+  removeLeft(aside)
+}
+
+/** Links in it are not followed. What cannot be removed is in nobody's way: the next start tries again. */
+function removeLeft(aside: string): void {
+  try {
+    if (lstatSync(aside, { throwIfNoEntry: false })?.isDirectory() === true) {
+      chownSync(aside, 0, 0)
+      chmodSync(aside, 0o700)
+    }
+    rmSync(aside, { recursive: true, force: true })
+  } catch {
+    // Somebody puts in more.
+  }
 }
 
 /** A configuration for a user who may not come to where it is. */
