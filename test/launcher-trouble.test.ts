@@ -1,7 +1,16 @@
 // acmems serve as root, where something is not as it should be.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -30,6 +39,22 @@ test('root obeys nothing that the user of the server can write', { skip }, () =>
     assert.ok(!existsSync(ran))
     chownSync(loose, 0, 0)
   }
+})
+
+test("what root reads for accountd is root's own", { skip }, async (t) => {
+  const parts = await startParts(() => http01(930 + (process.pid % 23)), {
+    waits: false,
+    before: (folder) => {
+      const [own, linked] = [join(folder, 'accountd.conf'), join(folder, 'key', 'accountd.conf')]
+      symlinkSync('/etc/shadow', linked)
+      rmSync(own)
+      symlinkSync(linked, own)
+    },
+  })
+  t.after(() => parts.stop())
+  await until('the end', () => parts.hasEnded())
+  assert.match(parts.log(), /Insecure owner of .*key: it belongs to user/)
+  assert.ok(!existsSync(join(parts.runFolder, 'accountd', 'accountd.conf')))
 })
 
 test('a port that is taken ends all, and not half of it', { skip }, async (t) => {

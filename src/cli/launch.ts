@@ -1,19 +1,21 @@
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { rootRights } from '../channel/permissions.ts'
 import { systemClock } from '../clock.ts'
 import type { Owner } from '../config/certificate-options.ts'
 import type { Config } from '../config/config.ts'
 import { environment, platformSettings } from '../config/environment.ts'
 import { failureFields } from '../config/finding.ts'
 import { lockFolder } from '../folder-lock.ts'
+import { checkTrustedFile } from '../installer/trusted-file.ts'
 import { createLog } from '../log.ts'
 import { findOwner } from '../managed/owner.ts'
 import { closeStrays } from '../parts/descriptors.ts'
 import { launch } from '../parts/launcher.ts'
 import { firstUnprivilegedPort } from '../parts/opened-sockets.ts'
 import { type Plan, planParts, type RunsAs } from '../parts/plan.ts'
-import { makeCopy, makeRunFolder, makeSocketFolder, makeStateFolder } from '../parts/run-folder.ts'
+import { type Copy, makeCopy, makeRunFolder, makeSocketFolder, makeStateFolder } from '../parts/run-folder.ts'
 import type { ConfigFlags } from './config-arguments.ts'
 import { programFiles } from './program-files.ts'
 import { stopSignal } from './stop-signal.ts'
@@ -45,7 +47,7 @@ export async function launchParts(
   await using lock = await lockFolder(folder)
   if (lock === undefined) throw new Error(`another acmems serve has its sockets in ${folder}: [process] run-directory`)
   for (const one of plan.folders) makeSocketFolder(one)
-  for (const one of plan.copies) makeCopy(one)
+  for (const one of plan.copies) copyTrusted(one)
   // From before the first part is there: a signal that came too early would end us.
   process.on('SIGHUP', () => void reload())
   const launching = launch(plan.parts, systemClock, log)
@@ -53,7 +55,7 @@ export async function launchParts(
     try {
       const launcher = await launching
       const next = await planFor(await read(), files, flags)
-      for (const one of next.copies) makeCopy(one)
+      for (const one of next.copies) copyTrusted(one)
       await launcher.reload(next.parts)
     } catch (error) {
       log.error('configuration not reloaded; the old one goes on', failureFields(error))
@@ -66,6 +68,12 @@ export async function launchParts(
   process.once('exit', () => launcher.kill())
   await launcher.stop()
   log.info('stopped')
+}
+
+/** What root reads for another user must be root's: a link of his would lead to what he may not read. */
+function copyTrusted(copy: Copy): void {
+  checkTrustedFile(copy.from, rootRights)
+  makeCopy(copy)
 }
 
 async function planFor(config: Config, files: readonly string[], flags: ConfigFlags): Promise<Plan> {

@@ -1,5 +1,5 @@
-import { lstatSync, realpathSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { checkFoldersOf, modeOf, type Who } from '../channel/permissions.ts'
 
 /**
@@ -15,7 +15,31 @@ export function checkTrustedFile(path: string, who: Who): void {
     throw new Error(`${path} belongs to user ${stat.uid}, and root obeys only its own files: chown root ${path}`)
   if ((stat.mode & 0o022) !== 0)
     throw new Error(`${path} can be written by others (mode ${modeOf(stat)}): chmod go-w ${path}`)
-  for (const one of new Set([path, real])) checkFoldersOf(one, who)
+  checkWay(path, who)
+}
+
+/** As the kernel has it. */
+const maxLinks = 40
+
+/**
+ * Every folder on the way, and every one that a link on it is in: who can change one of these leads us elsewhere, even
+ * where both ends are root's.
+ * @throws Error naming the folder
+ */
+function checkWay(path: string, who: Who, links = 0): void {
+  if (links > maxLinks) throw new Error(`${path} leads through too many links`)
+  const names = resolve(path).split('/').filter(Boolean)
+  let at = '/'
+  for (const [index, name] of names.entries()) {
+    const next = join(at, name)
+    if (lstatSync(next).isSymbolicLink()) {
+      checkFoldersOf(next, who)
+      checkWay(join(resolve(at, readlinkSync(next)), ...names.slice(index + 1)), who, links + 1)
+      return
+    }
+    at = next
+  }
+  checkFoldersOf(at, who)
 }
 
 /** A folder for us alone. @throws Error naming folder and remedy */
