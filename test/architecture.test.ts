@@ -234,6 +234,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   ],
   cli: [
     'parts',
+    'search-path',
     'answers',
     'stored-answers',
     'installer',

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { readlinkSync } from 'node:fs'
 import type { ProcessLook } from '../parts/process-look.ts'
 import type { Reach, Secret } from '../parts/promises.ts'
+import { searchPath } from '../search-path.ts'
 
 // What systemd hides (InaccessiblePaths=) is an empty file without any mode, which root may read.
 const isShown = '[ -r "$path" ] && [ "$(stat -c %a "$path")" != 0 ]'
@@ -26,7 +27,7 @@ export function reachOf({ pid, standing }: ProcessLook, secrets: readonly Secret
     : ['setpriv', ...identity, '--no-new-privs', '--inh-caps=-all', ...enter, `--setuid=${uid}`, '--']
   const [program = '', ...args] = [...command, '/bin/sh', '-c', script, 'sh', ...secrets.map(({ path }) => path)]
   const { stdout, error } = spawnSync(program, args, {
-    ...{ encoding: 'utf8', env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }, cwd: '/' },
+    ...{ encoding: 'utf8', env: { PATH: searchPath }, cwd: '/' },
     ...{ stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' },
     // A session of its own.
     ...{ detached: true },

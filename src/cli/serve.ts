@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { rootRights } from '../channel/permissions.ts'
 import type { Config } from '../config/config.ts'
 import { environment, platformSettings } from '../config/environment.ts'
 import { failureFields, formatFinding } from '../config/finding.ts'
@@ -14,7 +15,6 @@ import { stopSignal } from './stop-signal.ts'
 
 type ServeFlags = ConfigFlags & { readonly sockets?: string }
 
-const root = { uid: 0, gids: [0] }
 const otherUserVariable = 'ACMEMS_PROCESS_USER_SERVER'
 
 /** `acmems serve [CONFIG...]` */
@@ -40,7 +40,7 @@ export async function serve(
   defaults: readonly string[] = [],
 ): Promise<void> {
   const isLauncher = process.getuid?.() === 0 && (await hasOtherUser(files, flags))
-  const checkObeyed = (path: string) => checkTrustedFile(path, root)
+  const checkObeyed = (path: string) => checkTrustedFile(path, rootRights)
   const read = () => readConfig(files, flags, defaults, isLauncher ? checkObeyed : undefined)
   const config = await read()
   if (isLauncher && config.process['user-server'] !== undefined) {
