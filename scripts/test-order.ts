@@ -11,6 +11,7 @@ const longest = [
   'test/reliability/renewal-info.test.ts',
   'test/fleet/year.test.ts',
   'test/systemd-boot.test.ts',
+  'test/container.test.ts',
   'test/deployment.test.ts',
   'test/cli-certs.test.ts',
   'test/gateway.test.ts',
