@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ownRights, type Who } from './channel/permissions.ts'
+import { logReader } from './cli/log-reader.ts'
 import { stopSignal } from './cli/stop-signal.ts'
 import { systemClock } from './clock.ts'
 import { environment } from './config/environment.ts'
@@ -46,7 +47,7 @@ async function serve(
 ): Promise<void> {
   if (place === undefined) throw new UsageError('name a socket: --socket PATH, or [process] installer')
   // A log file that the server has would be one that others lead elsewhere.
-  using log = createLog({ ...config.logging, destination: 'stdout' }, process.stdout.isTTY === true)
+  using log = createLog({ ...config.logging, destination: 'stdout' }, logReader())
   const stopped = stopSignal()
   const systemd = createSystemdNotifier(environment, log)
   const parts = { who, clock: systemClock, log, randomBytes: (length: number) => randomBytes(length) }

@@ -15,6 +15,11 @@ export interface Log extends Logger, Disposable {
   reopen(): void
 }
 
+/** The journal takes a line's level from its beginning (sd-daemon(3)), and keeps the rest as it is. */
+export type LogReader = 'terminal' | 'journal' | 'program'
+
+const journalLevels: Readonly<Record<string, number>> = { error: 3, warn: 4, info: 6, debug: 7 }
+
 type Sink = { write(line: string): void }
 
 /** Of what cannot be written, because the disk is full or nobody reads it; more is left out. */
@@ -24,7 +29,8 @@ const maxWaitingBytes = 16 * 1024 * 1024
  * One JSON object a line, or text for people on a terminal. Either way a line is a line: control and direction
  * characters in what others sent are escaped.
  */
-export function createLog(settings: LogSettings, isTerminal: boolean): Log {
+export function createLog(settings: LogSettings, reader: LogReader): Log {
+  const isTerminal = reader === 'terminal'
   const text = settings.format === 'text' || (settings.format === 'auto' && isTerminal)
   const destination = destinationOf(settings.destination)
   // A terminal or a pipe may be slow, and no request waits for it; a file is quick, and is complete after a crash.
@@ -38,7 +44,7 @@ export function createLog(settings: LogSettings, isTerminal: boolean): Log {
   let isOver = false
   const sink: Sink = {
     write(line) {
-      if (!isOver) file.write(text ? formatLine(line, isTerminal) : escapeLine(line))
+      if (!isOver) file.write(levelPrefix(line, reader) + (text ? formatLine(line, isTerminal) : escapeLine(line)))
     },
   }
   const logger = pino(
@@ -64,6 +70,12 @@ export function createLog(settings: LogSettings, isTerminal: boolean): Log {
       file.end()
     },
   }
+}
+
+function levelPrefix(line: string, reader: LogReader): string {
+  if (reader !== 'journal') return ''
+  // pino begins each line so.
+  return `<${journalLevels[/^\{"level":"(\w+)"/.exec(line)?.[1] ?? 'info'] ?? journalLevels.info}>`
 }
 
 function destinationOf(destination: string): string | number {

@@ -183,7 +183,7 @@ test('text for a terminal, JSON otherwise, and every line one line', async () =>
   try {
     const write = (terminal: boolean) => {
       const file = `${folder}/${terminal}.log`
-      using log = createLog({ level: 'info', destination: file, format: 'auto' }, terminal)
+      using log = createLog({ level: 'info', destination: file, format: 'auto' }, terminal ? 'terminal' : 'program')
       log.info('request', { names: ['a\u202eb\u0085\n'], error: new Error('outer', { cause: new Error('inner') }) })
       log.debug('not shown')
       return readFileSync(file, 'utf8')

@@ -282,6 +282,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   main: ['cli', 'parts/proof-of-drop', 'program'],
   'install-main': [
     'channel/permissions',
+    'cli/log-reader',
     'cli/stop-signal',
     'clock',
     'config',

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { fstatSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { makeTempFolder } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
@@ -29,4 +30,42 @@ test('whoever read the log is gone: SIGTERM ends the server all the same', async
   const patience = setTimeout(() => server.kill('SIGKILL'), 8000)
   assert.deepEqual(await ended, [0, null])
   clearTimeout(patience)
+})
+
+test('the journal is told the level of each line', async () => {
+  using folder = makeTempFolder('journal')
+  const path = join(folder.path, 'journal')
+  const journal = openSync(path, 'a')
+  const { dev, ino } = fstatSync(journal)
+  const lines = async (stream: string) => {
+    const server = spawn(
+      process.execPath,
+      [
+        main,
+        'serve',
+        '--set',
+        'mgmt.listener=127.0.0.1:0',
+        '--set',
+        'verification.http.type=http01',
+        '--set',
+        'verification.http.listener=',
+      ],
+      {
+        stdio: ['ignore', journal, journal],
+        env: { ...process.env, JOURNAL_STREAM: stream, STATE_DIRECTORY: folder.path },
+      },
+    )
+    const ended = once(server, 'exit')
+    const read = () => readFileSync(path, 'utf8').split('\n').filter(Boolean)
+    for (let tries = 0; tries < 500 && !read().some((line) => line.includes('"serving"')); tries++) await sleep(20)
+    server.kill('SIGTERM')
+    await ended
+    return read()
+  }
+  const told = await lines(`${dev}:${ino}`)
+  assert.ok(told.length > 0 && told.every((line) => /^<[3-7]>\{"level":/.test(line)), told.join('\n'))
+  assert.ok(told.some((line) => /^<6>\{"level":"info",.*"serving"\}$/.test(line)))
+  truncateSync(path)
+  // Another's: as in a shell that systemd started, whose output goes elsewhere.
+  assert.ok((await lines('8:1')).every((line) => line.startsWith('{')))
 })

@@ -317,7 +317,7 @@ test('a socket in a folder where others may write is neither opened nor asked', 
   const socket = join(folder.path, 'S')
   const nothing = createAskedAnswers(() => Promise.reject(new Error('nobody is asked')))
   const [log, signal] = [
-    createLog({ level: 'error', destination: '/dev/null', format: 'json' }, false),
+    createLog({ level: 'error', destination: '/dev/null', format: 'json' }, 'program'),
     AbortSignal.abort(),
   ]
   const door = await openAnswersDoor(socket, nothing, { clock: systemClock, log, signal })

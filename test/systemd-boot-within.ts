@@ -221,6 +221,9 @@ step('reload: nobody is started anew', async () => {
   const before = parts.map(mainPid)
   run('systemctl reload acmems-accountd acmems-install acmems-firewall acmems')
   await waitFor('it is read', () => journalOf('acmems').includes('configuration reloaded'))
+  // Each line has its level, and is whole: what is only informed of is no warning.
+  assert.match(run('journalctl -o cat -p info -u acmems'), /^\{"level":"info",.*"configuration reloaded"\}$/m)
+  assert.doesNotMatch(run('journalctl -o cat -p warning -u acmems'), /"level":"info"/)
   assert.deepEqual(parts.map(mainPid), before)
   await sign('reloaded.example.test')
 })

@@ -37,7 +37,7 @@ export async function openCaDesk(config: Config, issuerName: string): Promise<Ca
   const caFiles = [...platform.trustedCaFiles, ...(options['ca-file'] === undefined ? [] : [options['ca-file']])]
   await using stack = new AsyncDisposableStack()
   const http = stack.use(createHttpClient(await Promise.all(caFiles.map((file) => readFile(file, 'utf8')))))
-  const log = stack.use(createLog({ level: 'warning', destination: 'stderr', format: 'text' }, false))
+  const log = stack.use(createLog({ level: 'warning', destination: 'stderr', format: 'text' }, 'program'))
   const context: PluginContext = {
     signal: new AbortController().signal,
     clock: systemClock,

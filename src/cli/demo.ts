@@ -47,7 +47,7 @@ async function demo(flags: Flags): Promise<void> {
     lenient: false,
     plugins: builtinPlugins,
   })
-  using log = createLog({ level: 'warning', destination: 'stderr', format: 'text' }, false)
+  using log = createLog({ level: 'warning', destination: 'stderr', format: 'text' }, 'program')
   await using daemon = await startDaemon(config, { log, stateFolder: folder })
   const address = daemon.mgmtAddresses[0] ?? ''
   // With the port that the system chose, so that "acmems serve" finds everything where the demo left it.

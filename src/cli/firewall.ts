@@ -19,6 +19,7 @@ import { http01Solver } from '../plugins/challenges/http01.ts'
 import { tlsAlpn01Solver } from '../plugins/challenges/tlsalpn01.ts'
 import { createSystemdNotifier } from '../systemd-notify.ts'
 import { type ConfigFlags, withConfigFlags } from './config-arguments.ts'
+import { logReader } from './log-reader.ts'
 import { stopSignal } from './stop-signal.ts'
 import { UsageError } from './usage-error.ts'
 
@@ -61,7 +62,7 @@ async function runFirewall(files: readonly string[], { socket, close, set }: Fla
   }
   let allowed = await readAllowed(files, set)
   // A log file that the server has would be one that others lead elsewhere.
-  using log = createLog({ level: 'info', destination: 'stdout', format: 'auto' }, process.stdout.isTTY === true)
+  using log = createLog({ level: 'info', destination: 'stdout', format: 'auto' }, logReader())
   const stopped = stopSignal()
   const systemd = createSystemdNotifier(environment, log)
   const parts = { place: socket, who: rootRights, allowed: () => allowed, path, clock: systemClock, log }

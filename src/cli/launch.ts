@@ -17,6 +17,7 @@ import { firstUnprivilegedPort } from '../parts/opened-sockets.ts'
 import { type Plan, planParts, type RunsAs } from '../parts/plan.ts'
 import { type Copy, makeCopy, makeRunFolder, makeSocketFolder, makeStateFolder } from '../parts/run-folder.ts'
 import type { ConfigFlags } from './config-arguments.ts'
+import { logReader } from './log-reader.ts'
 import { programFiles } from './program-files.ts'
 import { stopSignal } from './stop-signal.ts'
 
@@ -35,7 +36,8 @@ export async function launchParts(
   const { destination } = config.logging
   const isFile = destination !== 'stdout' && destination !== 'stderr'
   // A file of the log is the server's own.
-  using log = createLog(isFile ? { ...config.logging, destination: 'stderr' } : config.logging, process.stdout.isTTY)
+  const ours = isFile ? 'stderr' : destination
+  using log = createLog({ ...config.logging, destination: ours }, logReader(ours))
   const stopped = stopSignal()
   const strays = closeStrays()
   if (strays.length > 0) log.info('descriptors that were left open for us are closed', { descriptors: strays })

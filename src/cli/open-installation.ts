@@ -37,7 +37,7 @@ export async function openDesk(
   const { openInstallation } = await import('../installation.ts')
   await using stack = new AsyncDisposableStack()
   const log = stack.use(
-    createLog({ level: wanted.logLevel ?? 'warning', destination: 'stderr', format: 'text' }, false),
+    createLog({ level: wanted.logLevel ?? 'warning', destination: 'stderr', format: 'text' }, 'program'),
   )
   const stopping = new AbortController()
   const installation = stack.use(await openInstallation(config, { log, ...platform }, stopping.signal))

@@ -64,7 +64,7 @@ async function registerAccount(name: string, files: string[], flags: Flags): Pro
   }
   const caFiles = [...platform.trustedCaFiles, ...(options['ca-file'] === undefined ? [] : [options['ca-file']])]
   await using http = createHttpClient(await Promise.all(caFiles.map((file) => readFile(file, 'utf8'))))
-  using log = createLog({ level: 'warning', destination: 'stderr', format: 'text' }, false)
+  using log = createLog({ level: 'warning', destination: 'stderr', format: 'text' }, 'program')
   const context: PluginContext = {
     signal: new AbortController().signal,
     clock: systemClock,

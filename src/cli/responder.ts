@@ -13,6 +13,7 @@ import type { Logger } from '../plugin-api.ts'
 import { createResponders } from '../responders.ts'
 import { createSystemdNotifier } from '../systemd-notify.ts'
 import { readDescriptors } from './descriptors.ts'
+import { logReader } from './log-reader.ts'
 import { stopSignal } from './stop-signal.ts'
 
 type Flags = { readonly socket: string; readonly sockets?: string; readonly debug: boolean }
@@ -39,7 +40,7 @@ export function responderCommand(): Command {
 
 async function runResponder({ socket, sockets, debug }: Flags): Promise<void> {
   const level = debug ? 'debug' : 'info'
-  using log = createLog({ level, destination: 'stdout', format: 'auto' }, process.stdout.isTTY === true)
+  using log = createLog({ level, destination: 'stdout', format: 'auto' }, logReader())
   const stopped = stopSignal()
   const inherited = adoptSockets([...systemdDescriptors(environment), ...readDescriptors(sockets)])
   if (inherited.length > 0) log.info('sockets that were open already', { sockets: inherited })

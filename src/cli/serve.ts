@@ -11,6 +11,7 @@ import { createLog, type Log } from '../log.ts'
 import { createSystemdNotifier } from '../systemd-notify.ts'
 import { type ConfigFlags, readConfig, withConfigFlags } from './config-arguments.ts'
 import { readDescriptors } from './descriptors.ts'
+import { logReader } from './log-reader.ts'
 import { stopSignal } from './stop-signal.ts'
 
 type ServeFlags = ConfigFlags & { readonly sockets?: string }
@@ -48,7 +49,7 @@ export async function serve(
     await launchParts(config, files, flags, read)
     return
   }
-  using log = createLog(config.logging, process.stdout.isTTY === true)
+  using log = createLog(config.logging, logReader(config.logging.destination))
   for (const warning of config.warnings) log.warn(formatFinding(warning))
   // Before anything else: a signal that comes while it starts must stop it in order, too.
   const stopped = stopSignal()

@@ -171,7 +171,7 @@ function environmentOf(
   { user, home }: RunsAs,
   names: readonly string[],
 ): Readonly<Record<string, string>> {
-  const passed = ['LANG', 'TZ', ...names].flatMap((name): [string, string][] => {
+  const passed = ['LANG', 'TZ', 'JOURNAL_STREAM', ...names].flatMap((name): [string, string][] => {
     const value = environment[name]
     return value === undefined ? [] : [[name, value]]
   })

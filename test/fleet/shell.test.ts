@@ -49,7 +49,7 @@ issuer = lab
   )
   const sources = { environment: {}, assignments: [], lenient: false, plugins: builtinPlugins }
   const config = await loadConfig({ files: [configFile], ...sources })
-  using log = createLog({ level: 'error', destination: join(folder.path, 'log'), format: 'json' }, false)
+  using log = createLog({ level: 'error', destination: join(folder.path, 'log'), format: 'json' }, 'program')
   const stopping = new AbortController()
   const random = seededRandom(1)
 

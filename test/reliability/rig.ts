@@ -31,7 +31,7 @@ export async function startServer(config: string, folder: string, clock?: Clock)
   const state = config.includes('[state]') ? '' : `[state]\nurl = sqlite:${stateFile(folder)}\n`
   writeFileSync(configFile, `${state}[mgmt]\nlistener = 127.0.0.1:0\n${config}`)
   const sources = { files: [configFile], environment: {}, assignments: [], lenient: false, plugins: builtinPlugins }
-  const log = createLog({ level: 'debug', destination: logFile, format: 'json' }, false)
+  const log = createLog({ level: 'debug', destination: logFile, format: 'json' }, 'program')
   const parts = { log, stateFolder: folder, ...(clock === undefined ? {} : { clock }) }
   const daemon = await startDaemon(await loadConfig(sources), parts)
   let stopped: Promise<void> | undefined
