@@ -2,6 +2,7 @@ import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dg
 import { createServer, type Server } from 'node:net'
 import { takeInherited } from '../http/inherited-sockets.ts'
 import { boundAddressOf, describeListenFailure, hostAndPort } from '../http/listen-address.ts'
+import { listenAt } from '../http/listener.ts'
 import { createDnsConnections, type DnsConnectionLimits } from './dns-connections.ts'
 import type { AnswerPacket } from './dns-responder.ts'
 
@@ -71,7 +72,7 @@ async function bindBoth(address: string): Promise<{ server: Server; udp: UdpSock
   const { host, port } = hostAndPort(address)
   for (let attempt = 1; ; attempt++) {
     const server = createServer({ allowHalfOpen: true, noDelay: true })
-    await listenTcp(server, address, host, port)
+    await listenAt(server, address)
     const chosen = server.address()
     try {
       const taken = typeof chosen === 'object' && chosen !== null ? chosen.port : port
@@ -81,14 +82,6 @@ async function bindBoth(address: string): Promise<{ server: Server; udp: UdpSock
       if (port !== 0 || attempt >= portAttempts) throw error
     }
   }
-}
-
-function listenTcp(server: Server, address: string, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => reject(describeListenFailure(address, error)))
-    const inherited = takeInherited('tcp', address)
-    server.listen(inherited === undefined ? { host, port, ipv6Only: host.includes(':') } : { fd: inherited }, resolve)
-  })
 }
 
 function bindUdp(address: string, host: string, port: number): Promise<UdpSocket> {
