@@ -27,6 +27,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'http/listen-address',
     'plugin-context',
     'search-path',
+    'validation-protocols',
   ],
   accountd: ['channel', 'acme', 'lacme', 'plugin-api', 'plugins/keys/file', 'policy/name-pattern', 'remote-key'],
   firewall: [
@@ -57,6 +58,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'hook-run': ['acme', 'plugin-api'],
   version: [],
   'search-path': [],
+  'validation-protocols': [],
   'acme-client': ['acme', 'jws', 'plugin-api'],
   dns: ['acme'],
   'self-check': ['acme', 'dns', 'x509', 'plugin-api'],
@@ -233,6 +235,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'signature-memory',
   ],
   cli: [
+    'validation-protocols',
     'parts',
     'search-path',
     'answers',

@@ -18,6 +18,7 @@ import { dnsServerSolver } from '../plugins/challenges/dns-server.ts'
 import { http01Solver } from '../plugins/challenges/http01.ts'
 import { tlsAlpn01Solver } from '../plugins/challenges/tlsalpn01.ts'
 import { createSystemdNotifier } from '../systemd-notify.ts'
+import { validationProtocols } from '../validation-protocols.ts'
 import { type ConfigFlags, withConfigFlags } from './config-arguments.ts'
 import { logReader } from './log-reader.ts'
 import { stopSignal } from './stop-signal.ts'
@@ -25,12 +26,14 @@ import { UsageError } from './usage-error.ts'
 
 type Flags = ConfigFlags & { readonly socket?: string; readonly close: boolean }
 
-const kinds: readonly ListeningKind[] = [
-  { type: http01Solver.name, protocols: ['tcp'], usual: http01Solver.options.listener.default },
-  { type: tlsAlpn01Solver.name, protocols: ['tcp'], usual: tlsAlpn01Solver.options.listener.default },
-  { type: dnsServerSolver.name, protocols: ['tcp', 'udp'], usual: dnsServerSolver.options.listener.default },
-]
 const solvers = [http01Solver, tlsAlpn01Solver, dnsServerSolver]
+const kinds = solvers.map(
+  ({ name, options }): ListeningKind => ({
+    type: name,
+    protocols: validationProtocols[name] ?? [],
+    usual: options.listener.default,
+  }),
+)
 const implied = { name: 'http', type: http01Solver.name }
 
 /** `acmems firewall --socket PATH CONFIG...` */

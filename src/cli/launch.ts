@@ -7,6 +7,7 @@ import type { Owner } from '../config/certificate-options.ts'
 import type { Config } from '../config/config.ts'
 import { environment, platformSettings } from '../config/environment.ts'
 import { failureFields } from '../config/finding.ts'
+import { hasLegacyTables } from '../firewall/tools.ts'
 import { lockFolder } from '../folder-lock.ts'
 import { checkTrustedFile } from '../installer/trusted-file.ts'
 import { createLog } from '../log.ts'
@@ -104,17 +105,8 @@ async function planFor(config: Config, files: readonly string[], flags: ConfigFl
     programs: programFiles(),
     firstUnprivilegedPort: firstUnprivilegedPort(),
     stateFolder,
-    hasLegacyIptables: hasLegacyIptables(),
+    hasLegacyIptables: hasLegacyTables(),
   })
-}
-
-/** Which tables there are says the kernel: none, unless somebody has used them. */
-function hasLegacyIptables(): boolean {
-  try {
-    return readFileSync('/proc/net/ip_tables_names', 'utf8') !== ''
-  } catch {
-    return false
-  }
 }
 
 /** @throws Error naming the key whose user is not there, or is root */

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { readlinkSync } from 'node:fs'
+import { boundingSetArgument } from '../parts/confinement.ts'
 import type { ProcessLook } from '../parts/process-look.ts'
 import type { Reach, Secret } from '../parts/promises.ts'
 import { searchPath } from '../search-path.ts'
@@ -20,10 +21,12 @@ export function reachOf({ pid, standing }: ProcessLook, secrets: readonly Secret
   const isRoot = uids.every((id) => id === 0)
   // Partly root: a set-user-ID program that somebody else gave these words. In another user namespace: root of his own.
   if ((!isRoot && uids.includes(0)) || !isOfOurUsers(pid)) return undefined
+  // setpriv has no word for the others.
+  const named = standing.capabilities.bounding.filter((name) => !name.startsWith('cap_'))
   const identity = [`--regid=${gids[1]}`, groups.length === 0 ? '--clear-groups' : `--groups=${groups.join(',')}`]
   const enter = ['nsenter', `--target=${pid}`, '--mount']
   const command = isRoot
-    ? [...enter, 'setpriv', ...identity, `--bounding-set=${boundingOf(standing)}`, '--no-new-privs', '--inh-caps=-all']
+    ? [...enter, 'setpriv', ...identity, boundingSetArgument(named), '--no-new-privs', '--inh-caps=-all']
     : ['setpriv', ...identity, '--no-new-privs', '--inh-caps=-all', ...enter, `--setuid=${uid}`, '--']
   const [program = '', ...args] = [...command, '/bin/sh', '-c', script, 'sh', ...secrets.map(({ path }) => path)]
   const { stdout, error } = spawnSync(program, args, {
@@ -35,12 +38,6 @@ export function reachOf({ pid, standing }: ProcessLook, secrets: readonly Secret
   if (error !== undefined) throw new Error(`what ${pid} could come to cannot be tried: ${error.message}`)
   const paths = new Set(stdout.split('\n'))
   return { pid, reachable: secrets.filter(({ path }) => paths.has(path)) }
-}
-
-function boundingOf({ capabilities }: ProcessLook['standing']): string {
-  return ['-all', ...capabilities.bounding.filter((name) => !name.startsWith('cap_')).map((name) => `+${name}`)].join(
-    ',',
-  )
 }
 
 function isOfOurUsers(pid: number): boolean {

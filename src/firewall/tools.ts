@@ -72,6 +72,11 @@ export function findTools(path: string): FirewallTools {
   }
 }
 
+/** Does legacy iptables rule here? Its rules are changed through a raw socket. */
+export function hasLegacyTables(): boolean {
+  return families.some((family) => namesOfTables(family) !== '')
+}
+
 function namesOfTables(family: Family): string {
   try {
     return readFileSync(`/proc/self/net/${family}_tables_names`, 'utf8').trim()

@@ -18,11 +18,16 @@ export function setprivArguments({ uid, gid, capabilities }: Confinement): strin
     '--no-new-privs',
     '--inh-caps=-all',
     '--ambient-caps=-all',
-    `--bounding-set=${['-all', ...capabilities.map((name) => `+${name}`)].join(',')}`,
+    boundingSetArgument(capabilities),
     // Who started it is gone: it ends in order.
     '--pdeathsig=TERM',
     '--',
   ]
+}
+
+/** These, and no others. */
+export function boundingSetArgument(capabilities: readonly CapabilityName[]): string {
+  return `--bounding-set=${['-all', ...capabilities.map((name) => `+${name}`)].join(',')}`
 }
 
 /** What is otherwise than it was to be; empty when all is well. */

@@ -1,6 +1,9 @@
 import type { Confinement } from './confinement.ts'
 import type { SocketWish } from './opened-sockets.ts'
 
+/** As the units have it: what is installed belongs to others, and hooks send signals to their servers. */
+export const installerCapabilities = ['chown', 'dac_override', 'fowner', 'kill'] as const
+
 export type PartName = 'accountd' | 'installer' | 'firewall' | 'responder' | 'server'
 
 /** A process to be started, with all that it gets. */

@@ -2,9 +2,10 @@ import { join, resolve } from 'node:path'
 import { isForInstaller } from '../config/certificates.ts'
 import type { Config } from '../config/config.ts'
 import { searchPath } from '../search-path.ts'
+import { validationProtocols } from '../validation-protocols.ts'
 import type { Confinement } from './confinement.ts'
 import { isPrivileged, type SocketWish } from './opened-sockets.ts'
-import type { Part, PartName } from './part.ts'
+import { installerCapabilities, type Part, type PartName } from './part.ts'
 import type { Copy, SocketFolder } from './run-folder.ts'
 
 /** A user as the system knows it. */
@@ -33,8 +34,6 @@ export type Plan = {
 }
 
 const root: RunsAs = { uid: 0, gid: 0, user: 'root', home: '/root' }
-/** As the units have it: what is installed belongs to others, and hooks send signals to their servers. */
-const installerCapabilities = ['chown', 'dac_override', 'fowner', 'kill'] as const
 
 /** Which processes there are to be, and with what. In the order of their start. */
 export function planParts(given: PlanParts): Plan {
@@ -141,13 +140,8 @@ function validationSockets(given: PlanParts): SocketWish[] {
   const wishes = [...given.config.verifications.values()].flatMap(({ plugin, options }) => {
     const { listener } = options
     const addresses = Array.isArray(listener) ? listener.filter((address) => typeof address === 'string') : []
-    if (plugin.name === 'http01' || plugin.name === 'tlsalpn01')
-      return addresses.map((address): SocketWish => ({ protocol: 'tcp', address }))
-    if (plugin.name !== 'dns01-server') return []
-    return addresses.flatMap((address): SocketWish[] => [
-      { protocol: 'tcp', address },
-      { protocol: 'udp', address },
-    ])
+    const protocols = validationProtocols[plugin.name] ?? []
+    return addresses.flatMap((address) => protocols.map((protocol): SocketWish => ({ protocol, address })))
   })
   return onlyPrivileged(wishes, given)
 }

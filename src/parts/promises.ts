@@ -1,6 +1,6 @@
 import type { CapabilityName } from './capability.ts'
 import { findFlaws } from './confinement.ts'
-import type { PartName } from './part.ts'
+import { installerCapabilities, type PartName } from './part.ts'
 import type { ProcessLook } from './process-look.ts'
 
 /** Something that not every part may come to. */
@@ -24,7 +24,7 @@ const promises: Readonly<Record<PartName, Promised>> = {
   accountd: { isRoot: false, capabilities: [], network: false },
   responder: { isRoot: false, capabilities: [], network: true },
   server: { isRoot: false, capabilities: ['net_bind_service'], network: true },
-  installer: { isRoot: true, capabilities: ['chown', 'dac_override', 'fowner', 'kill'], network: false },
+  installer: { isRoot: true, capabilities: installerCapabilities, network: false },
   firewall: { isRoot: true, capabilities: ['net_admin', 'net_raw'], network: false },
 }
 
