@@ -76,12 +76,8 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
   const registered = createRegisteredBoxes(state.boxRegistrations, parts.log)
   const { installer: installerSocket } = config.process
   const installer = installerSocket === undefined ? undefined : createInstallerLink(installerSocket, config, context)
-  const open = (sections: readonly CertificateSection[], of: Runtime) => {
-    const ownTls = of.config.mgmtTls?.managed
-    return openManagedCertificates(sections, {
-      ...{ ...installation, boxes: state.boxes, issuers: of.issuers, installer, ownTls },
-    })
-  }
+  const open = (sections: readonly CertificateSection[], { config: { mgmtTls }, issuers }: Runtime) =>
+    openManagedCertificates(sections, { ...installation, boxes: state.boxes, issuers, installer, mgmtTls })
   const manage = async (of: Runtime) => await open([...of.config.certificates, ...(await registered.admitAll(of))], of)
   let managed = await manage(runtime)
   await releaseDeadHolders(state.orders, holder, isAlive)

@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { believedNowMs } from './acme/believed-time.ts'
 import { certificateBlockName } from './config/certificate-block.ts'
-import type { CertificateSection } from './config/config.ts'
+import { isForInstaller } from './config/certificates.ts'
+import type { CertificateSection, Config } from './config/config.ts'
 import type { InstallerLink } from './installer-link.ts'
 import { createBoxHolding } from './managed/box-holding.ts'
 import { openBoxKey } from './managed/box-key.ts'
@@ -24,8 +25,8 @@ export type ManagedParts = {
   readonly context: PluginContext
   /** Who has the keys of files, when it is not us. */
   readonly installer?: InstallerLink | undefined
-  /** The section whose key is ours all the same: the management listener's own. */
-  readonly ownTls?: string | undefined
+  /** The certificate of the management listener, whose key is ours all the same. */
+  readonly mgmtTls?: Config['mgmtTls']
 }
 
 /** What is kept up, by today's configuration. @throws Error naming the section whose box cannot be had */
@@ -100,8 +101,9 @@ function openPickUp(
 
 /** One whose key is with the installer. */
 function openRemote(section: CertificateSection, folder: string, parts: ManagedParts): Holding | undefined {
-  const { installer, ownTls, issuers } = parts
-  if (installer === undefined || section.name === ownTls || section.values.box !== undefined) return undefined
+  const { installer, mgmtTls, issuers } = parts
+  if (installer === undefined || !isForInstaller(section, { mgmtTls }) || section.values.box !== undefined)
+    return undefined
   const ask = installer.askFor(certificateBlockName(section.name))
   return createRemoteHolding(section, { ask, folder, issuerKey: issuers.get(section.issuer)?.key ?? '' })
 }

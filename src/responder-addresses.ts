@@ -36,10 +36,16 @@ export function awaitResponder(solver: ChallengeSolver, answering: Responders['a
 
 /** Which addresses the solvers want, each once. */
 export function responderAddressesOf(solvers: Iterable<ChallengeSolver>): ResponderAddresses {
-  const wanted: Partial<Record<ChallengeType, string[]>> = {}
-  for (const { type, responderListeners = [] } of solvers)
-    wanted[type] = [...new Set([...(wanted[type] ?? []), ...responderListeners])]
-  return wanted
+  return mergeAddresses([...solvers].map(({ type, responderListeners = [] }) => ({ [type]: responderListeners })))
+}
+
+/** Those of all, each once. */
+export function mergeAddresses(all: readonly ResponderAddresses[]): ResponderAddresses {
+  const merged: Partial<Record<ChallengeType, readonly string[]>> = {}
+  for (const one of all)
+    for (const [type, addresses] of Object.entries(one) as [ChallengeType, readonly string[]][])
+      merged[type] = [...new Set([...(merged[type] ?? []), ...addresses])]
+  return merged
 }
 
 /** Which other responders the solvers name, each once. */

@@ -8,7 +8,12 @@ import { listenOnSocket } from '../channel/unix-socket.ts'
 import type { PluginContext } from '../plugin-api.ts'
 import type { LiveAnswers } from '../responder/live-answers.ts'
 import { createSeldomLog } from '../responder/seldom-log.ts'
-import type { ResponderAddresses, ResponderSetup, Responders } from '../responder-addresses.ts'
+import {
+  mergeAddresses,
+  type ResponderAddresses,
+  type ResponderSetup,
+  type Responders,
+} from '../responder-addresses.ts'
 import { askNarrowly } from './narrow-answers.ts'
 import { formatSetup, maxQuestionBytes, parseAddresses } from './setup-message.ts'
 
@@ -111,12 +116,4 @@ export async function openAnswersDoor(
       await closed
     },
   }
-}
-
-function mergeAddresses(all: readonly ResponderAddresses[]): ResponderAddresses {
-  const merged: Partial<Record<keyof ResponderAddresses, readonly string[]>> = {}
-  for (const one of all)
-    for (const [type, addresses] of Object.entries(one) as [keyof ResponderAddresses, readonly string[]][])
-      merged[type] = [...new Set([...(merged[type] ?? []), ...addresses])]
-  return merged
 }

@@ -53,8 +53,8 @@ async function renew(words: string[], flags: Flags): Promise<void> {
   const { state } = desk
   await using installerParts = new AsyncDisposableStack()
   const installer = await openInstaller(desk, flags, installerParts)
-  const ownTls = desk.config.mgmtTls?.managed
-  const parts = { ...desk, boxes: state.boxes, issuers: runtime.issuers, installer, ownTls }
+  const { mgmtTls } = desk.config
+  const parts = { ...desk, boxes: state.boxes, issuers: runtime.issuers, installer, mgmtTls }
   const managed = await openManagedCertificates(desk.config.certificates, parts)
   const chosen = choose(
     managed,

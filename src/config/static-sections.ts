@@ -193,9 +193,14 @@ function oneOf<const Words extends readonly string[]>(...words: Words): (text: s
   }
 }
 
+/** Of `managed NAME`; undefined for what is none. */
+export function managedTlsName(text: string): string | undefined {
+  return /^managed\s+(\S+)$/.exec(text)?.[1]
+}
+
 /** @returns the name of the certificate */
 function parseManagedTls(text: string): string {
-  const name = /^managed\s+(\S+)$/.exec(text)?.[1]
+  const name = managedTlsName(text)
   if (name === undefined) throw new Error(`${JSON.stringify(text)} is not "managed NAME", the name of a [certificate]`)
   return name
 }

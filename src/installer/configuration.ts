@@ -10,7 +10,13 @@ import { parseIni, type Section } from '../config/ini.ts'
 import { environmentLayer, findRepeatedSections, flagLayer, overlay } from '../config/layers.ts'
 import { readOptions } from '../config/options.ts'
 import { type ProcessValues, processOptions } from '../config/process-options.ts'
-import { issuerOptions, type LoggingValues, loggingOptions, mgmtOptions } from '../config/static-sections.ts'
+import {
+  issuerOptions,
+  type LoggingValues,
+  loggingOptions,
+  managedTlsName,
+  mgmtOptions,
+} from '../config/static-sections.ts'
 import type { Options } from '../plugin-api.ts'
 import { checkTrustedFile } from './trusted-file.ts'
 
@@ -89,7 +95,7 @@ export function readInstallerConfig(sources: InstallerSources): InstallerConfig 
       verificationOf: (_section, given) => given,
     },
   )
-  const ownTls = /^managed\s+(\S+)$/.exec(lastOf(single('mgmt'), 'tls') ?? '')?.[1]
+  const ownTls = managedTlsName(lastOf(single('mgmt'), 'tls') ?? '')
   const others = new Map(all.flatMap((section) => otherOf(section, ownTls)))
   const certificates = all
     .filter(({ name }) => !others.has(name))
