@@ -63,16 +63,19 @@ export async function startAcmems(config: string, options: AcmemsOptions = {}): 
     mgmtPort,
     signUrl: `http://127.0.0.1:${mgmtPort}/sign`,
     log: () => child.log(),
-    logLines: () =>
-      child
-        .log()
-        .split('\n')
-        .filter((line) => line.startsWith('{'))
-        .map((line) => JSON.parse(line) as Record<string, unknown>),
+    logLines: () => jsonLinesOf(child.log()),
     hasEnded: () => child.hasEnded(),
     stop,
     [Symbol.asyncDispose]: stop,
   }
+}
+
+/** Of a log, those that are JSON: other programs write into it, too. */
+export function jsonLinesOf(log: string): Record<string, unknown>[] {
+  return log
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
 }
 
 type PebbleAddress = { readonly directoryUrl: string; readonly caFile: string; readonly httpPort: number }

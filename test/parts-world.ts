@@ -4,6 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { jsonLinesOf } from './acmems.ts'
 import { makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
@@ -112,12 +113,7 @@ export async function startParts(config: (run: string) => string, options: Parts
     mgmtPort,
     signUrl: `http://127.0.0.1:${mgmtPort}/sign`,
     log: () => child.log(),
-    logLines: () =>
-      child
-        .log()
-        .split('\n')
-        .filter((line) => line.startsWith('{'))
-        .map((line) => JSON.parse(line) as Record<string, unknown>),
+    logLines: () => jsonLinesOf(child.log()),
     hasEnded: () => child.hasEnded(),
     processes,
     pidOf(name) {
