@@ -1,7 +1,16 @@
 // acmems serve as root, which starts its parts each as its own user; and what the kernel says of them.
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { jsonLinesOf } from './acmems.ts'
@@ -95,7 +104,7 @@ export async function startParts(config: (run: string) => string, options: Parts
   options.before?.(folder)
   // Whoever starts it has left something open that only root may read: where Node.js looks at its start, and beyond.
   const careless = ['-c', 'exec 7</etc/shadow 77</etc/shadow; exec "$0" "$@"', process.execPath]
-  const child = startChild('bash', [...careless, main, 'serve', configFile, ...(options.args ?? [])], {
+  const child = startChild('bash', [...careless, main, 'serve', 'acmems.ini', ...(options.args ?? [])], {
     env: { ...options.env },
     cwd: folder,
     logFile: join(folder, 'parts.log'),
@@ -105,6 +114,12 @@ export async function startParts(config: (run: string) => string, options: Parts
     await waitUntilReady(child, 'acmems', async () => child.log().includes('"msg":"serving"'), 20_000)
   const owned = cleanup.move()
   const processes = () => partsOf(child.pid)
+  // Its parts have ports that the next one's want: a launcher that is killed leaves them to end by themselves.
+  const stop = async () => {
+    const left = processes()
+    await child.stop()
+    await until('the end of its parts', () => left.every(({ pid }) => !existsSync(`/proc/${pid}`)))
+  }
   return {
     folder,
     configFile,
@@ -121,7 +136,7 @@ export async function startParts(config: (run: string) => string, options: Parts
       if (part === undefined) throw new Error(`no ${name} runs`)
       return part.pid
     },
-    stop: () => child.stop(),
+    stop,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }

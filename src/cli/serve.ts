@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { rootRights } from '../channel/permissions.ts'
 import type { Config } from '../config/config.ts'
@@ -42,11 +43,13 @@ export async function serve(
 ): Promise<void> {
   const isLauncher = process.getuid?.() === 0 && (await hasOtherUser(files, flags))
   const checkObeyed = (path: string) => checkTrustedFile(path, rootRights)
-  const read = () => readConfig(files, flags, defaults, isLauncher ? checkObeyed : undefined)
+  // The launcher and its parts go to /, and read them again.
+  const paths = isLauncher ? files.map((file) => resolve(file)) : files
+  const read = () => readConfig(paths, flags, defaults, isLauncher ? checkObeyed : undefined)
   const config = await read()
   if (isLauncher && config.process['user-server'] !== undefined) {
     const { launchParts } = await import('./launch.ts')
-    await launchParts(config, files, flags, read)
+    await launchParts(config, paths, flags, read)
     return
   }
   using log = createLog(config.logging, logReader(config.logging.destination))

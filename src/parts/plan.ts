@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { isForInstaller } from '../config/certificates.ts'
 import type { Config } from '../config/config.ts'
 import { searchPath } from '../search-path.ts'
@@ -13,7 +13,7 @@ export type RunsAs = { readonly uid: number; readonly gid: number; readonly user
 
 export type PlanParts = {
   readonly config: Pick<Config, 'process' | 'verifications' | 'mgmt' | 'mgmtTls' | 'dnsApi' | 'certificates'>
-  /** As on the command line of `acmems serve`. */
+  /** Their whole paths. */
   readonly files: readonly string[]
   readonly flags: { readonly set: readonly string[]; readonly lenient: boolean }
   readonly users: { readonly server: RunsAs; readonly responder?: RunsAs; readonly accountd?: RunsAs }
@@ -37,10 +37,9 @@ const root: RunsAs = { uid: 0, gid: 0, user: 'root', home: '/root' }
 
 /** Which processes there are to be, and with what. In the order of their start. */
 export function planParts(given: PlanParts): Plan {
-  const { config, users, programs } = given
+  const { config, files, users, programs } = given
   const { process: wanted } = config
   const run = wanted['run-directory']
-  const files = given.files.map((file) => resolve(file))
   const flags = [
     ...given.flags.set.flatMap((assignment) => ['--set', assignment]),
     ...(given.flags.lenient ? ['--lenient'] : []),
