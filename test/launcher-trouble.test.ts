@@ -14,7 +14,7 @@ import {
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { groupIdOf, idOf, makeOwned, startParts, until, users, whyNoParts } from './parts-world.ts'
+import { freePrivilegedPort, groupIdOf, idOf, makeOwned, startParts, until, users, whyNoParts } from './parts-world.ts'
 import { makeTempFolder, startChild } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
@@ -42,7 +42,8 @@ test('root obeys nothing that the user of the server can write', { skip }, () =>
 })
 
 test("what root reads for accountd is root's own", { skip }, async (t) => {
-  const parts = await startParts(() => http01(930 + (process.pid % 23)), {
+  const port = await freePrivilegedPort()
+  const parts = await startParts(() => http01(port), {
     waits: false,
     before: (folder) => {
       const [own, linked] = [join(folder, 'accountd.conf'), join(folder, 'key', 'accountd.conf')]
@@ -58,7 +59,7 @@ test("what root reads for accountd is root's own", { skip }, async (t) => {
 })
 
 test('a port that is taken ends all, and not half of it', { skip }, async (t) => {
-  const port = 930 + (process.pid % 23)
+  const port = await freePrivilegedPort()
   const other = createServer().listen(port, '127.0.0.1')
   t.after(() => other.close())
   const parts = await startParts(() => http01(port), { waits: false })

@@ -11,6 +11,7 @@ import {
   readlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { jsonLinesOf } from './acmems.ts'
@@ -139,6 +140,19 @@ export async function startParts(config: (run: string) => string, options: Parts
     stop,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
+}
+
+/** One below 1024 that is free, and another one than other tests try first. */
+export async function freePrivilegedPort(): Promise<number> {
+  for (let port = 900 + ((process.pid * 7) % 100); port < 1024; port++) {
+    const server = createServer()
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false))
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
+    })
+    if (isFree) return port
+  }
+  throw new Error('no port below 1024 is free')
 }
 
 export async function until(what: string, isSo: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {

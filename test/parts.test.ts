@@ -11,6 +11,7 @@ import { makeCsr, postCsr } from './host.ts'
 import {
   descriptorsOf,
   environmentOf,
+  freePrivilegedPort,
   groupIdOf,
   idOf,
   type Parts,
@@ -30,7 +31,7 @@ let pebble: Pebble
 
 before(async () => {
   // A port that only root may open.
-  if (skip === undefined) pebble = await startPebble({ httpPort: 1000 + (process.pid % 23) })
+  if (skip === undefined) pebble = await startPebble({ httpPort: await freePrivilegedPort() })
 })
 
 function configuration(run: string): string {
@@ -184,7 +185,7 @@ test('no part outlives the launcher', { skip }, async (t) => {
 test('reload reaches the parts; another launcher at the same sockets does not begin', { skip }, async (t) => {
   const parts = await withParts(t)
   assert.equal(await sign(parts, 'new.example'), 403)
-  const port = 960 + (process.pid % 23)
+  const port = await freePrivilegedPort()
   const more = '[auth "more"]\nip = 127.0.0.1\ndomain = **.example\n'
   appendFileSync(parts.configFile, `${more}[verification "two"]\ntype = http01\nlistener = 127.0.0.1:${port}\n`)
   process.kill(parts.launcherPid, 'SIGHUP')
