@@ -67,11 +67,17 @@ export function scrubSqlite(path: string): boolean {
 
 /**
  * Rows that were deleted cannot be read any more, and their room is free to be overwritten. What lies in it until then,
- * and in the database's own log and backups, is the database's affair.
+ * and in the database's own log and backups, is the database's affair. VACUUM leaves what was deleted after the oldest
+ * snapshot, and does not say so: while a session has one, it is to be done again. (Without pg_read_all_stats a role
+ * sees the snapshots of its own sessions only.)
  */
 export async function scrubPostgres(db: Kysely<Schema>): Promise<boolean> {
-  await sql`VACUUM (SKIP_LOCKED) ${sql.join(tablesInFlight.map((table) => sql.table(table)))}`.execute(db)
-  return true
+  const { rows } = await sql`
+    SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL LIMIT 1`.execute(db)
+  // Without SKIP_LOCKED: a VACUUM that another server began is from before this deletion, and has to be waited for.
+  await sql`VACUUM ${sql.join(tablesInFlight.map((table) => sql.table(table)))}`.execute(db)
+  return rows.length === 0
 }
 
 /** Deleting all rows at once clears every page of the table and of its indexes. */
