@@ -21,6 +21,7 @@ import { makeTempFolder } from './peers/child.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
 import { main } from './program.ts'
+import { until } from './until.ts'
 
 function requirePeers(t: TestContext): boolean {
   return (['pebble', 'pebble-challtestsrv', 'openssl'] as const).every((name) => requirePeer(t, name) !== undefined)
@@ -89,11 +90,6 @@ function requestCertificate(acmems: Acmems, domain = 'example.test'): Promise<Si
 async function assertIssues(acmems: Acmems): Promise<void> {
   const reply = await requestCertificate(acmems)
   assert.equal(reply.status, 200, reply.text + acmems.log())
-}
-
-async function until(what: string, check: () => boolean): Promise<void> {
-  for (let i = 0; i < 200 && !check(); i++) await sleep(50)
-  assert.ok(check(), `waited in vain for ${what}`)
 }
 
 function readRegistration(folder: string, account = 'account'): JsonObject {

@@ -54,6 +54,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'process-id': ['error-code'],
   'durable-file': ['process-id'],
   'folder-lock': ['durable-file'],
+  'trusted-file': ['channel/permissions'],
   turns: [],
   'hook-run': ['acme', 'plugin-api'],
   version: [],
@@ -143,6 +144,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'channel',
     'config',
     'durable-file',
+    'trusted-file',
     'turns',
     'managed/holding',
     'managed/hook-runs',
@@ -235,6 +237,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'signature-memory',
   ],
   cli: [
+    'trusted-file',
     'validation-protocols',
     'parts',
     'search-path',

@@ -31,18 +31,11 @@ import { makeTempFolder } from './peers/child.ts'
 import { requirePeer } from './peers/peers.ts'
 import { startServer } from './reliability/rig.ts'
 import { createTestClock } from './reliability/test-clock.ts'
+import { readSoFar, until } from './until.ts'
 
 const minuteMs = 60_000
 const printers = '[auth "printers"]\nenroll = yes\ndomain = *.lab.test\nregister-boxes = yes\n'
 const hubConfig = `[account]\ntype = local\n${printers}`
-
-async function until<T>(what: string, look: () => T | undefined | false, ms = 30_000): Promise<T> {
-  for (const endMs = performance.now() + ms; performance.now() < endMs; await sleep(50)) {
-    const found = look()
-    if (found !== undefined && found !== false) return found
-  }
-  return assert.fail(`${what} did not come about`)
-}
 
 const openssl = (...args: string[]) => execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' })
 const serialOf = (file: string) => openssl('x509', '-in', file, '-noout', '-serial').trim().replace('serial=', '')
@@ -88,7 +81,7 @@ test('an agent registers a box, installs it, mends it, and follows its renewals'
   await until('the box', () => hub.log().includes('"msg":"certificate installed"'))
 
   await using agent = await startAcmems(config, { folder: folder.path, command: 'agent' })
-  await until('the certificate', () => existsSync(told))
+  await until('the certificate', () => readSoFar(told))
   assert.ok(isPair(place))
   const certificate = join(place, 'cert.pem')
   assert.deepEqual(namesOf(certificatesOf(readFileSync(certificate, 'utf8'))[0]), ['DNS:ink.lab.test'])

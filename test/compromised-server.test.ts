@@ -8,9 +8,10 @@ import { findFlaws } from '../src/parts/confinement.ts'
 import { parseStanding } from '../src/parts/standing.ts'
 import { accountAndHttp01, accountAt } from './acmems.ts'
 import { makeCsr, postCsr } from './host.ts'
-import { makeOwned, runAs, startParts, until, users, whyNoParts } from './parts-world.ts'
+import { makeOwned, runAs, startParts, users, whyNoParts } from './parts-world.ts'
 import { startPebble } from './peers/pebble.ts'
 import { main } from './program.ts'
+import { until } from './until.ts'
 
 const skip = whyNoParts()
 const intruder = resolve(import.meta.dirname, 'compromised-server.ts')

@@ -14,6 +14,7 @@ import { type Leaf, makeLeaf } from './leaf-certificates.ts'
 import { acceptsTcp, type Child, makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { freePort, needPeer, requirePeer } from './peers/peers.ts'
 import { createTestClock } from './reliability/test-clock.ts'
+import { until } from './until.ts'
 
 const [minuteMs, dayMs] = [60_000, 24 * 3_600_000]
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} }
@@ -69,13 +70,6 @@ test('two hosts picked up, one serves it: told once, about that one, and once mo
   await using notes = createPickUpNotes({ ...context, deployments, isProbed: () => true, later: setImmediate })
   // Hosts ask again and again.
   for (let i = 0; i < 100; i++) for (const client of ['127.0.0.5', '127.0.0.6']) notes.note('web', client, leaf)
-  const until = async (what: string, isTrue: () => Promise<boolean> | boolean) => {
-    for (let i = 0; i < 400; i++) {
-      if (await isTrue()) return
-      await sleep(25)
-    }
-    assert.fail(`${what} did not come about`)
-  }
   await until('both pick-ups', async () => (await deployments.pickUpsOf(subject)).length === 2)
   const running = watch.run()
   const lookAgain = async (ms: number, wanted: number) => {

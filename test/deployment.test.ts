@@ -3,24 +3,16 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { startAcmems } from './acmems.ts'
 import { runCommand, runJson } from './command.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
 import { startNginx } from './peers/web-servers.ts'
+import { until } from './until.ts'
 
 const local = '[account]\ntype = local\n'
 
 /** @param pauseMs longer where a look is a process of its own */
-async function until<T>(what: string, look: () => T | Promise<T>, pauseMs = 100, ms = 60_000): Promise<NonNullable<T>> {
-  for (const endMs = Date.now() + ms; Date.now() < endMs; await sleep(pauseMs)) {
-    const found = await look()
-    if (found !== undefined && found !== null && found !== false) return found
-  }
-  return assert.fail(`${what} did not come about`)
-}
-
 type AuditLine = { readonly kind: string; readonly facts: Readonly<Record<string, string>> }
 
 test('nginx that never reads its certificate anew: told, audited, listed; and told when it has', async (t) => {
@@ -44,7 +36,10 @@ test('nginx that never reads its certificate anew: told, audited, listed; and to
     const all = await runJson<Listed[]>(['certs', 'list', acmems.configFile])
     return all.find(({ state }) => state !== 'superseded')
   }
-  await until('being served', async () => (await newest())?.served[0]?.verdict === 'newest', 1000)
+  await until('being served', async () => (await newest())?.served[0]?.verdict === 'newest', {
+    withinMs: 60_000,
+    everyMs: 1000,
+  })
 
   const former = pem()
   const first = await newest()
@@ -81,7 +76,7 @@ test('nginx that never reads its certificate anew: told, audited, listed; and to
   await until(
     'being served again',
     async () => (await runCommand(['deploy-check', 'web', acmems.configFile])).code === 0,
-    500,
+    { withinMs: 60_000, everyMs: 500 },
   )
   // Whoever reloads acmems does not wait for the next look.
   process.kill(acmems.pid, 'SIGHUP')

@@ -7,6 +7,7 @@ import { openDnsListener } from '../src/responder/dns-listener.ts'
 import { createResponseRates, networkOf } from '../src/responder/response-rates.ts'
 import { fuzzAnswers, fuzzListener } from './dns-fuzz.ts'
 import { makeDnsWorld } from './dns-responder-world.ts'
+import { until } from './until.ts'
 
 const value = 'v'.repeat(43)
 const question = (id: number, name = 'host.example.org.acme.example.net') =>
@@ -138,14 +139,6 @@ async function open(port: number): Promise<Socket & { received: Buffer }> {
   return socket
 }
 
-async function waitFor(what: string, holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 200; i++) {
-    if (holds()) return
-    await new Promise((resolve) => setTimeout(resolve, 25))
-  }
-  assert.fail(what)
-}
-
 test('TCP: pipelined, in pieces, half-closed, idle, too many, and no DNS at all', async (t) => {
   await using world = await makeDnsWorld()
   await world.put('host.example.org', value)
@@ -169,7 +162,7 @@ test('TCP: pipelined, in pieces, half-closed, idle, too many, and no DNS at all'
   await t.test('octet by octet', async () => {
     const socket = await open(port)
     for (const octet of framed(question(5))) socket.write(Buffer.of(octet))
-    await waitFor('an answer', () => socket.received.length === size)
+    await until('an answer', () => socket.received.length === size)
     socket.destroy()
   })
   await t.test('what is no DNS ends the connection', async () => {
@@ -195,8 +188,8 @@ test('TCP: pipelined, in pieces, half-closed, idle, too many, and no DNS at all'
     }
     const fifth = await open(port)
     fifth.write(framed(question(6)))
-    await waitFor('an answer', () => fifth.received.length === size)
-    await waitFor('the first to be closed', () => sockets[0]?.destroyed === true || sockets[0]?.readableEnded === true)
+    await until('an answer', () => fifth.received.length === size)
+    await until('the first to be closed', () => sockets[0]?.destroyed === true || sockets[0]?.readableEnded === true)
     for (const socket of [...sockets, fifth]) socket.destroy()
   })
 })

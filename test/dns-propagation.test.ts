@@ -12,6 +12,7 @@ import { type Bind, makeZone, startBind, startNamed } from './peers/bind.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
+import { until } from './until.ts'
 
 const zone = 'zone.test'
 const fqdn = `_acme-challenge.www.${zone}`
@@ -134,17 +135,12 @@ domain = **.zone.test
 `
   await using killed = await startAcmems(config(stale.port), { folder: folder.path })
   const lost = postCsr(killed.signUrl, makeCsr({ names: [`www.${zone}`] })).catch(() => undefined)
-  await until(async () => (await txtValues(primary.port, fqdn)).length === 1)
+  await until('the record', async () => (await txtValues(primary.port, fqdn)).length === 1, { withinMs: 60_000 })
   process.kill(killed.pid, 'SIGKILL')
   await lost
   assert.equal((await txtValues(primary.port, fqdn)).length, 1)
   await using next = await startAcmems(config(primary.port), { folder: folder.path })
-  await until(async () => (await txtValues(primary.port, fqdn)).length === 0 && pebble.issuedCount() === 1)
+  const isOver = async () => (await txtValues(primary.port, fqdn)).length === 0 && pebble.issuedCount() === 1
+  await until('the end of it', isOver, { withinMs: 60_000 })
   assert.equal(next.hasEnded(), false)
 })
-
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  for (const deadlineMs = performance.now() + 60_000; performance.now() < deadlineMs; await sleep(100))
-    if (await holds()) return
-  assert.fail('it does not come to that')
-}

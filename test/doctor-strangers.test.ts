@@ -5,9 +5,10 @@ import { chmodSync, chownSync, mkdirSync, readdirSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { groupIdOf, idOf, runAs, until, users, whyNoParts } from './parts-world.ts'
+import { groupIdOf, idOf, runAs, users, whyNoParts } from './parts-world.ts'
 import { makeTempFolder, startChild } from './peers/child.ts'
 import { main } from './program.ts'
+import { until } from './until.ts'
 
 const skip = whyNoParts()
 const stranger = users.server

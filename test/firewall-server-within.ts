@@ -3,10 +3,11 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { accountAndHttp01, startAcmems } from './acmems.ts'
-import { machine, makeToolFolder, run, startFirewallProcess, waitFor } from './firewall-world.ts'
+import { machine, makeToolFolder, run, startFirewallProcess } from './firewall-world.ts'
 import { makeCsr, postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
+import { until } from './until.ts'
 
 run('ip', ['addr', 'add', `${machine.ip}/32`, 'dev', 'lo'])
 // Where nobody answers, not even that nobody is there.
@@ -56,14 +57,14 @@ test('the port is open while the CA validates, and at no other time', async () =
 test('a firewall that is killed meanwhile opens the port again when it is back', async () => {
   await pebble.setA('slow.example.test', ['192.0.2.1'])
   const slow = issue('slow.example.test').catch(() => undefined)
-  await waitFor('it is open', isOpen)
+  await until('it is open', isOpen)
   process.kill(firewall.child.pid, 'SIGKILL')
-  await waitFor('the guard closes it', () => rules() === before)
+  await until('the guard closes it', () => rules() === before)
   firewall = await startFirewallProcess(config, tools, { folder: folder.path })
-  await waitFor('it is open again', isOpen)
+  await until('it is open again', isOpen)
   // The server's end is the end of what it wanted, too.
   process.kill(acmems.pid, 'SIGKILL')
-  await waitFor('it is closed', () => rules() === before)
+  await until('it is closed', () => rules() === before)
   await slow
 })
 

@@ -5,9 +5,10 @@ import { renameSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { machine, makeNeighbour, makeToolFolder, run, startFirewallProcess, waitFor } from './firewall-world.ts'
+import { machine, makeNeighbour, makeToolFolder, run, startFirewallProcess } from './firewall-world.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { main } from './program.ts'
+import { until } from './until.ts'
 
 const port = 8080
 const config = `[verification "http"]
@@ -78,7 +79,7 @@ test('nftables: closed before, open for as long as it is wanted, and what others
   await asker.ask('open', { port: 8081 })
   await assert.rejects(asker.ask('open', { port: 22 }), /no validation's listener of the configuration has port 22/)
   await asker[Symbol.asyncDispose]()
-  await waitFor('what a connection opened is closed with it', () => rules() === before)
+  await until('what a connection opened is closed with it', () => rules() === before)
 })
 
 test('a reload of the rules takes ours away; a stranger that has its handle now is left alone', async () => {
@@ -106,7 +107,7 @@ test('two at once have one rule, which goes with the last of them', async () => 
   await first[Symbol.asyncDispose]()
   assert.equal(await neighbour.reaches(8443), true)
   await second.ask('close', { port: 8443 })
-  await waitFor('it is closed', () => rules() === before)
+  await until('it is closed', () => rules() === before)
   await using third = shared.asker()
   await third.ask('open', { port: 8443 })
   await shared[Symbol.asyncDispose]()
@@ -121,7 +122,7 @@ test('killed, it leaves nothing: its guard deletes the rule; without the guard i
   await asker.ask('open', { port })
   assert.notEqual(rules(), before)
   process.kill(killed.child.pid, 'SIGKILL')
-  await waitFor('the guard deletes it', () => rules() === before)
+  await until('the guard deletes it', () => rules() === before)
 
   for (const successor of ['start', '--close']) {
     await using second = await startFirewallProcess(config, tools)
@@ -131,7 +132,7 @@ test('killed, it leaves nothing: its guard deletes the rule; without the guard i
     process.kill(second.child.pid, 'SIGSTOP')
     process.kill(second.guardPid(), 'SIGKILL')
     process.kill(second.child.pid, 'SIGKILL')
-    await waitFor('it ends', () => second.child.hasEnded())
+    await until('it ends', () => second.child.hasEnded())
     assert.notEqual(rules(), before)
     if (successor === 'start') await (await startFirewallProcess(config, tools))[Symbol.asyncDispose]()
     else run('env', [`PATH=${tools}:${process.env.PATH}`, process.execPath, main, 'firewall', '--close'])
@@ -170,7 +171,7 @@ for (const kind of ['nft', 'legacy']) {
     await asker.ask('open', { port })
     assert.equal(await neighbour.reaches(port), true)
     process.kill(firewall.child.pid, 'SIGKILL')
-    await waitFor('the guard deletes it', () => iptables(kind, '-S') === before)
+    await until('the guard deletes it', () => iptables(kind, '-S') === before)
     renameSync(join(tools, 'no-nft'), join(tools, 'nft'))
     await asker[Symbol.asyncDispose]()
     await firewall[Symbol.asyncDispose]()

@@ -2,7 +2,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Asker, createAsker } from '../src/channel/asker.ts'
 import { rootRights } from '../src/channel/permissions.ts'
 import { systemClock } from '../src/clock.ts'
@@ -153,13 +152,5 @@ export async function startFirewallProcess(
         answerMs: 5000,
       }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  }
-}
-
-export async function waitFor(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 5000
-  while (!(await holds())) {
-    if (performance.now() > deadlineMs) throw new Error(`not within 5 s: ${what}`)
-    await sleep(20)
   }
 }

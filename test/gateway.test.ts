@@ -17,6 +17,7 @@ import { makeTempFolder } from './peers/child.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
 import { startPostgres } from './peers/postgres.ts'
+import { until } from './until.ts'
 
 /** Behind a proxy that says so, because 127.0.0.1 is everywhere. */
 const clientAddress = '198.51.100.77'
@@ -86,21 +87,13 @@ function findTraces(folder: string, traces: ReadonlyMap<string, string>): string
     })
 }
 
-async function until(what: string, isTrue: () => boolean | Promise<boolean>, seconds = 30): Promise<void> {
-  for (let round = 0; round < seconds * 10; round++) {
-    if (await isTrue()) return
-    await new Promise((resolve) => setTimeout(resolve, 100))
-  }
-  assert.fail(`${what}: not within ${seconds} s`)
-}
-
 async function assertClean(folder: string, traces: ReadonlyMap<string, string>): Promise<void> {
   let found: string[] = []
   const isClean = () => {
     found = findTraces(folder, traces)
     return found.length === 0
   }
-  await until('nothing is left', isClean, 10).catch(() => assert.deepEqual(found, []))
+  await until('nothing is left', isClean, { withinMs: 10_000 }).catch(() => assert.deepEqual(found, []))
 }
 
 function databaseOf({ folder }: Pick<Acmems, 'folder'>): string {

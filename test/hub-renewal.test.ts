@@ -15,8 +15,9 @@ import { makeTempFolder } from './peers/child.ts'
 import type { Pebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
 import { caAt } from './reliability/ca-time.ts'
-import { ordersAt, type Rig, readState, type Server, startRig, startServer, until } from './reliability/rig.ts'
+import { ordersAt, type Rig, readState, type Server, startRig, startServer } from './reliability/rig.ts'
 import { createTestClock, type TestClock } from './reliability/test-clock.ts'
+import { until } from './until.ts'
 
 const minuteMs = 60_000
 const hourMs = 60 * minuteMs

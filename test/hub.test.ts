@@ -13,6 +13,7 @@ import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
 import { makeTlsIdentity, type TlsIdentity } from './peers/tls-identity.ts'
+import { readSoFar, until } from './until.ts'
 
 const local = '[account]\ntype = local\n'
 const fleet = '[auth "fleet"]\nenroll = yes\ndomain = *.fleet.test\n'
@@ -164,7 +165,7 @@ test('an agent keeps its host’s certificates by the hub: away, restarted, the 
   process.kill(agent.pid, 'SIGKILL')
   await until('its end', () => agent.hasEnded())
   agent = await startAcmems(config, options)
-  await until('the hook', () => existsSync(told))
+  await until('the hook', () => readSoFar(told))
   const certificate = join(web, 'cert.pem')
   assert.equal(
     execFileSync('openssl', ['x509', '-in', certificate, '-noout', '-pubkey'], { encoding: 'utf8' }),
@@ -331,14 +332,6 @@ test('a gateway says whose fault it is; its configuration is checked', async (t)
   await assert.rejects(nothing, /has no \[certificate\]/)
   assert.equal((await runCommand(['agent'])).code, 2)
 })
-
-async function until(what: string, happened: () => boolean): Promise<void> {
-  const deadlineMs = performance.now() + 30_000
-  while (!happened()) {
-    assert.ok(performance.now() < deadlineMs, `${what} did not come`)
-    await sleep(30)
-  }
-}
 
 async function untilStatus(wanted: number, act: () => Promise<{ status: number; text: string }>): Promise<string> {
   const deadlineMs = performance.now() + 20_000

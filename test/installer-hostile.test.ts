@@ -2,7 +2,7 @@
 // installer's own configuration does not allow.
 import assert from 'node:assert/strict'
 import { createHash, createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -13,7 +13,8 @@ import { systemClock } from '../src/clock.ts'
 import { buildCertificate } from '../src/x509/certificate-builder.ts'
 import { parseCsrPem } from '../src/x509/csr.ts'
 import { formatPem } from '../src/x509/pem.ts'
-import { type InstallerWorld, makeInstallerWorld, until } from './installer-world.ts'
+import { type InstallerWorld, makeInstallerWorld } from './installer-world.ts'
+import { readSoFar, until } from './until.ts'
 
 const dayMs = 86_400_000
 const makeKey = () => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
@@ -75,7 +76,7 @@ test('a hostile server at the socket: all is refused, logged, and changes nothin
   const install = (chain: unknown, occasion = 'next') => ask('install', { occasion, chain })
   const begin = async () => String((await ask('begin')).csr)
   await install(ca.sign(await begin()))
-  await until('the hook', () => existsSync(hooked), [installer])
+  await until('the hook', () => readSoFar(hooked), { logs: [installer] })
   const csr = await begin()
   const before = snapshot(world)
 
@@ -139,7 +140,7 @@ test('a hostile server at the socket: all is refused, logged, and changes nothin
   // The administrator wants other names: what was asked for before is no good any more.
   world.configure(section('domain = www.example.org\ndomain = new.example.org\n'))
   process.kill(installer.pid, 'SIGHUP')
-  await until('the reload', () => installer.log().includes('"msg":"configuration reloaded"'), [installer])
+  await until('the reload', () => installer.log().includes('"msg":"configuration reloaded"'), { logs: [installer] })
   await assert.rejects(install(good), /names changed since the request was made/)
   assert.equal(snapshot(world), before)
   await ask('discard')

@@ -18,10 +18,11 @@ import { build } from 'esbuild'
 import { accountAndHttp01 } from './acmems.ts'
 import { runCommand } from './command.ts'
 import { checkout } from './documentation.ts'
-import { isRoot, makeInstallerWorld, until, whyNotAsOther } from './installer-world.ts'
+import { isRoot, makeInstallerWorld, whyNotAsOther } from './installer-world.ts'
 import { startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
 import { installMain } from './program.ts'
+import { readSoFar, until } from './until.ts'
 
 const local = '[account]\ntype = local\n'
 const openssl = (...args: string[]) => execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' })
@@ -78,19 +79,19 @@ test('killed with -9 in the middle, either part: in order afterwards, with one c
 
   // The installer is not there yet: nothing is ordered, and when it comes it goes on at once.
   let server = await world.startServer()
-  await until('the complaint', () => server.log().includes('"msg":"the installer is away"'), [server])
+  await until('the complaint', () => server.log().includes('"msg":"the installer is away"'), { logs: [server] })
   let installer = await world.startInstaller()
-  await until('the check', () => count('checked') === 1, [server, installer])
+  await until('the check', () => count('checked') === 1, { logs: [server, installer] })
   // Between the files and the note that they are installed.
   kill(installer.pid)
   rmSync(at('hold-check'))
   installer = await world.startInstaller()
-  await until('the hook', () => count('hooked') === 1, [server, installer])
+  await until('the hook', () => count('hooked') === 1, { logs: [server, installer] })
   // In the middle of the hook: it runs again.
   kill(installer.pid)
   rmSync(at('hold-hook'))
   installer = await world.startInstaller()
-  await until('the hook again', () => count('hooked') === 2, [server, installer])
+  await until('the hook again', () => count('hooked') === 2, { logs: [server, installer] })
   assertPair(key, pem)
   const first = serialIn(pem)
   assert.equal(pebble.issuedCount() - issued, 1)
@@ -100,11 +101,11 @@ test('killed with -9 in the middle, either part: in order afterwards, with one c
   writeFileSync(at('hold-check'), '')
   const checks = count('checked')
   process.kill(server.pid, 'SIGHUP')
-  await until('the next check', () => count('checked') > checks, [server, installer])
+  await until('the next check', () => count('checked') > checks, { logs: [server, installer] })
   kill(server.pid)
   rmSync(at('hold-check'))
   server = await world.startServer()
-  await until('the next hook', () => count('hooked') === 3, [server, installer])
+  await until('the next hook', () => count('hooked') === 3, { logs: [server, installer] })
   assertPair(key, pem)
   assert.notEqual(serialIn(pem), first)
   assert.equal(pebble.issuedCount() - issued, 2, 'one for each need')
@@ -126,7 +127,7 @@ test('with the memory of a server that did it alone nothing is had anew', async 
   writeFileSync(world.configFile, configuration.replace(/^installer = .*\n/m, ''))
   const alone = await world.startServer()
   const hooked = join(world.tls, 'hooked')
-  await until('the hook', () => existsSync(hooked), [alone])
+  await until('the hook', () => readSoFar(hooked), { logs: [alone] })
   await alone.stop()
   const serial = serialIn(join(world.tls, 'web/cert.pem'))
   writeFileSync(world.configFile, configuration)
@@ -149,17 +150,17 @@ test('a user who is not there, a hook that fails: said, nothing left half done, 
   const installer = await world.startInstaller()
   const server = await world.startServer()
   const all = [server, installer]
-  await until('the complaint', () => /does not know the user nobody-of-that-name/.test(server.log()), all)
+  await until('the complaint', () => /does not know the user nobody-of-that-name/.test(server.log()), { logs: all })
   assert.match(installer.log(), /"ask":"begin","certificate":"web","why":"this machine does not know the user/)
   assert.ok(!existsSync(join(world.tls, 'web')))
   // Cured: who reads the configuration again is followed by the other.
   world.configure(section(String(process.getuid?.() ?? 0)))
   process.kill(installer.pid, 'SIGHUP')
-  await until('the certificate', () => existsSync(join(world.tls, 'web/privkey.pem')), all)
-  await until('the failing hook', () => /the hook failed/.test(installer.log()), all)
+  await until('the certificate', () => existsSync(join(world.tls, 'web/privkey.pem')), { logs: all })
+  await until('the failing hook', () => /the hook failed/.test(installer.log()), { logs: all })
   writeFileSync(at('cured'), '')
   process.kill(installer.pid, 'SIGHUP')
-  await until('the hook', () => existsSync(at('hooked')), all)
+  await until('the hook', () => readSoFar(at('hooked')), { logs: all })
 })
 
 test('root obeys only what is its own: files, folders, links and roots that others can write are refused', async () => {

@@ -6,10 +6,11 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync 
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { accountAndHttp01 } from './acmems.ts'
-import { makeInstallerWorld, runAsServer, serverUser, until, whyNotAsOther } from './installer-world.ts'
+import { makeInstallerWorld, runAsServer, serverUser, whyNotAsOther } from './installer-world.ts'
 import { startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
 import { main } from './program.ts'
+import { readSoFar, until } from './until.ts'
 
 const openssl = (...args: string[]) => execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' })
 const serialIn = (file: string) => new X509Certificate(readFileSync(file)).serialNumber
@@ -35,8 +36,10 @@ test('the server orders and has no right and no key: acmems-install makes, prove
   const [key, certificate, fullchain] = ['privkey.pem', 'cert.pem', 'fullchain.pem'].map((name) =>
     join(world.tls, 'web', name),
   ) as [string, string, string]
-  await until('the certificate', () => existsSync(key), all)
-  const hooked = await until('the hook', () => existsSync(at('hooked')) && readFileSync(at('hooked'), 'utf8'), all)
+  await until('the certificate', () => existsSync(key), { logs: all })
+  const hooked = await until('the hook', () => readSoFar(at('hooked')), {
+    logs: all,
+  })
   assert.match(hooked, /^0\n/, 'it runs as root')
   assert.match(hooked, /^ACMEMS_CERTIFICATES=web$/m)
   assert.deepEqual(

@@ -14,10 +14,11 @@ import {
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { freePrivilegedPort, groupIdOf, idOf, makeOwned, startParts, until, users, whyNoParts } from './parts-world.ts'
+import { freePrivilegedPort, groupIdOf, idOf, makeOwned, startParts, users, whyNoParts } from './parts-world.ts'
 import { makeTempFolder, startChild } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
+import { until } from './until.ts'
 
 const skip = whyNoParts()
 

@@ -14,6 +14,7 @@ import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
 import { main } from './program.ts'
+import { until } from './until.ts'
 
 const local = '[account]\ntype = local\n'
 const openssl = (...args: string[]) => execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' })
@@ -22,11 +23,6 @@ const serialIn = (file: string) => new X509Certificate(readFileSync(file)).seria
 function assertPair(keyFile: string, certificateFile: string): string {
   assert.equal(openssl('pkey', '-in', keyFile, '-pubout'), openssl('x509', '-in', certificateFile, '-noout', '-pubkey'))
   return serialIn(certificateFile)
-}
-
-async function until(what: string, look: () => boolean, forMs = 30_000): Promise<void> {
-  for (const endMs = Date.now() + forMs; Date.now() < endMs; await sleep(50)) if (look()) return
-  assert.fail(`${what} did not come about`)
 }
 
 test('a disk that is full, or only to be read: what is there stays, and the rest comes when there is room', async (t) => {

@@ -21,16 +21,9 @@ import { type Acmems, startAcmems } from './acmems.ts'
 import { runCommand } from './command.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { requirePeer } from './peers/peers.ts'
+import { readSoFar, until } from './until.ts'
 
 const local = '[account]\ntype = local\n'
-
-async function until<T>(what: string, look: () => T | undefined | false, ms = 20_000): Promise<T> {
-  for (const endMs = Date.now() + ms; Date.now() < endMs; await sleep(50)) {
-    const found = look()
-    if (found !== undefined && found !== false) return found
-  }
-  return assert.fail(`${what} did not come about`)
-}
 
 const exists = (path: string) => existsSync(path) || undefined
 const openssl = (...args: string[]) => execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' })
@@ -160,7 +153,7 @@ test('check: what it refuses is taken back, and the hook does not run', async (t
 check = . ${at('verdict')}\nhook = echo ran >> ${at('hooks')}\n`,
     { folder: folder.path },
   )
-  await until('the hook', () => exists(at('hooks')))
+  await until('the hook', () => readSoFar(at('hooks')))
   const former = [readFileSync(at('tls/key'), 'utf8'), readFileSync(at('tls/chain'), 'utf8')]
   writeFileSync(at('verdict'), 'echo this is wrong; exit 1\n')
   await runCommand(['certs', 'renew', serialOf(at('tls/chain')), acmems.configFile])

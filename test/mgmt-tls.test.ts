@@ -6,7 +6,6 @@ import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'no
 import { connect as connectPlain } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { connect } from 'node:tls'
 import { promisify } from 'node:util'
 import { openTlsFiles } from '../src/http/tls-files.ts'
@@ -16,6 +15,7 @@ import { makeTempFolder } from './peers/child.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
 import { makeTlsIdentity, type TlsIdentity } from './peers/tls-identity.ts'
 import { startHaproxy } from './peers/web-servers.ts'
+import { until } from './until.ts'
 
 const run = promisify(execFile)
 const local = '[account]\ntype = local\n[auth "lab"]\nip = 127.0.0.1\ndomain = *.lab.test\n'
@@ -47,14 +47,6 @@ function servedSerial(port: number): Promise<string> {
 }
 
 const serialOf = ({ certificateFile }: TlsIdentity) => new X509Certificate(readFileSync(certificateFile)).serialNumber
-
-async function until(what: string, happened: () => boolean | Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 15_000
-  while (!(await happened())) {
-    assert.ok(performance.now() < deadlineMs, `${what} did not come`)
-    await sleep(30)
-  }
-}
 
 async function reload(acmems: Acmems, outcome: RegExp): Promise<string> {
   const before = acmems.log().length

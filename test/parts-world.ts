@@ -1,5 +1,4 @@
 // acmems serve as root, which starts its parts each as its own user; and what the kernel says of them.
-import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
@@ -13,11 +12,11 @@ import {
 } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { jsonLinesOf } from './acmems.ts'
 import { makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
+import { until } from './until.ts'
 
 /** Every Debian has them, and here nobody else is them. */
 export const users = { server: 'games', responder: 'news', accountd: 'uucp' } as const
@@ -153,14 +152,6 @@ export async function freePrivilegedPort(): Promise<number> {
     if (isFree) return port
   }
   throw new Error('no port below 1024 is free')
-}
-
-export async function until(what: string, isSo: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
-  const deadlineMs = performance.now() + timeoutMs
-  while (!(await isSo())) {
-    assert.ok(performance.now() < deadlineMs, `not within ${timeoutMs} ms: ${what}`)
-    await sleep(30)
-  }
 }
 
 export function makeOwned(folder: string, user: string): void {

@@ -18,13 +18,13 @@ import {
   type PartsOptions,
   runAs,
   startParts,
-  until,
   users,
   whyNoParts,
 } from './parts-world.ts'
 import { acceptsTcp, startChild } from './peers/child.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
 import { main } from './program.ts'
+import { until } from './until.ts'
 
 const skip = whyNoParts()
 let pebble: Pebble

@@ -4,7 +4,6 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { connect } from 'node:net'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import { accountAt } from './acmems.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
@@ -12,6 +11,7 @@ import { dig } from './peers/dig.ts'
 import { startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
 import { makeResponderWorld } from './responder-world.ts'
+import { until } from './until.ts'
 
 const path = '/.well-known/acme-challenge/'
 
@@ -21,6 +21,8 @@ async function statusAt(port: number): Promise<number> {
   return answer.status
 }
 
+const answers = (status: number, port: number) => async () => (await statusAt(port).catch(() => undefined)) === status
+
 /** How a handshake for tls-alpn-01 ends. */
 function handshake(port: number): Promise<string> {
   return new Promise((resolve) => {
@@ -28,14 +30,6 @@ function handshake(port: number): Promise<string> {
     const socket = connectTls({ port, host: '127.0.0.1', ...wish }, () => resolve('connected'))
     socket.on('error', (error) => resolve(error.message))
   })
-}
-
-async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 15_000
-  while (!(await isSo().catch(() => false))) {
-    assert.ok(performance.now() < deadlineMs, 'it did not come about')
-    await sleep(30)
-  }
 }
 
 test('Pebble validates by all three ways; server and responder are killed in between', async (t) => {
@@ -75,11 +69,11 @@ ${['http', 'tls', 'dns'].map(block).join('')}`)
   })
   await t.test('the server is not there: later, later, later; then all is well again', async () => {
     await world.kill('server')
-    await until(async () => (await statusAt(httpPort)) === 503)
+    await until('503', answers(503, httpPort))
     assert.equal((await dig(dnsPort, '_acme-challenge.a.dns.test', 'TXT')).status, 'SERVFAIL')
     assert.match(await handshake(tlsPort), /internal error/i)
     await world.startServer()
-    await until(async () => (await statusAt(httpPort)) === 404)
+    await until('404', answers(404, httpPort))
     await issueAll()
   })
   await t.test('the responder is killed: another one takes over', async () => {
@@ -87,7 +81,7 @@ ${['http', 'tls', 'dns'].map(block).join('')}`)
     await world.untilServerSays('a responder has gone')
     await assert.rejects(statusAt(httpPort))
     await world.startResponder()
-    await until(async () => (await statusAt(httpPort)) === 404)
+    await until('404', answers(404, httpPort))
     await issueAll()
   })
   await t.test('200 silent peers while a validation passes', async () => {
@@ -109,9 +103,9 @@ ${['http', 'tls', 'dns'].map(block).join('')}`)
   })
   await t.test('SIGTERM ends it in order, and the socket goes with the server', async () => {
     process.kill(world.responder.pid, 'SIGTERM')
-    await until(async () => world.responder.hasEnded())
+    await until('the end', () => world.responder.hasEnded())
     for (const word of ['stopping', 'stopped']) assert.match(world.responder.log(), new RegExp(`"msg":"${word}"`))
     process.kill(world.server.pid, 'SIGTERM')
-    await until(async () => !existsSync(world.socket))
+    await until('the end', () => !existsSync(world.socket))
   })
 })

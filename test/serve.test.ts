@@ -5,23 +5,15 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Acmems, accountAndHttp01, startAcmems } from './acmems.ts'
 import { makeCsr, postCsr } from './host.ts'
 import { acceptsTcp, makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
 import { main } from './program.ts'
+import { until } from './until.ts'
 
 const local = '[account]\ntype = local\n[auth "lab"]\nip = 127.0.0.1\ndomain = *.lab.test\n'
-
-async function until(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 200; i++) {
-    if (await check()) return
-    await sleep(50)
-  }
-  assert.fail(`waited in vain for: ${what}`)
-}
 
 async function reload(acmems: Acmems, config: string): Promise<string> {
   const before = acmems.log().length

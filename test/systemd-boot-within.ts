@@ -5,13 +5,13 @@ import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { after, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { readSnippet } from './documentation.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { acceptsTcp } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
 import { needPeer } from './peers/peers.ts'
 import { runIn } from './systemd-world.ts'
+import { readSoFar, until } from './until.ts'
 
 const pid = Number(process.argv[2])
 const [deb = '', newerDeb = ''] = process.argv.slice(3)
@@ -36,13 +36,7 @@ const states = (units: readonly string[]) =>
     .split('\n')
 const status = (unit: string) => readFileSync(inside(`/proc/${mainPid(unit)}/status`), 'utf8')
 
-async function waitFor(what: string, isSo: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
-  const deadlineMs = performance.now() + timeoutMs
-  while (!(await isSo())) {
-    if (performance.now() > deadlineMs) throw new Error(`not within ${timeoutMs} ms: ${what}\n${journalOf('acmems*')}`)
-    await sleep(100)
-  }
-}
+const patience = { logs: [{ log: () => journalOf('acmems*') }] }
 
 const pebble = await startPebble({ httpPort: 80 })
 after(() => pebble.stop())
@@ -124,7 +118,7 @@ domain = ${name}.example.test\nverification = http\ndirectory = /etc/ssl/${name}
   assert.equal(run('cat /etc/ssl/own.hooked'), '0\n')
   writeFileSync(inside('/etc/acmems/agent.ini'), ini('agent', 'acmems-agent'))
   run('systemctl start acmems-agent')
-  await waitFor('its hook has run', () => runIn(pid, 'test -s /etc/ssl/agent.hooked').status === 0)
+  await until('its hook has run', () => runIn(pid, 'test -s /etc/ssl/agent.hooked').status === 0, patience)
   run('systemctl reload acmems-agent && systemctl stop acmems-agent')
   assert.equal(show('acmems-agent', 'Result'), 'success')
 })
@@ -169,12 +163,14 @@ hook = id -u >/etc/ssl/web.hooked && systemctl show -P Id acmems >>/etc/ssl/web.
   assert.deepEqual(new Set(states(all)), new Set(['active']))
   await sign('host.example.test')
   assert.equal(registration(), before)
-  await waitFor('the hook has run', () => runIn(pid, 'test -s /etc/ssl/web.hooked').status === 0)
-  assert.equal(readFileSync(inside('/etc/ssl/web.hooked'), 'utf8'), '0\nacmems.service\n')
+  const hooked = '0\nacmems.service\n'
+  const told = () => readSoFar(inside('/etc/ssl/web.hooked'))
+  await until('the hook has run', () => told().length >= hooked.length, patience)
+  assert.equal(told(), hooked)
   assert.equal(run("stat -c '%U:%G %a' /etc/ssl/web/privkey.pem").trim(), 'root:www-data 640')
   run('openssl verify -CAfile /etc/acmems/roots.pem -untrusted /etc/ssl/web/chain.pem /etc/ssl/web/cert.pem')
   // It was opened, and is closed.
-  await waitFor('port 80 is closed', () => run('nft list ruleset') === rules)
+  await until('port 80 is closed', () => run('nft list ruleset') === rules, patience)
   assert.equal(await acceptsTcp(80), false)
   assert.doesNotMatch(journalOf('acmems*'), /is not opened/)
 })
@@ -220,7 +216,7 @@ step('each is what its unit says, and doctor agrees', () => {
 step('reload: nobody is started anew', async () => {
   const before = parts.map(mainPid)
   run('systemctl reload acmems-accountd acmems-install acmems-firewall acmems')
-  await waitFor('it is read', () => journalOf('acmems').includes('configuration reloaded'))
+  await until('it is read', () => journalOf('acmems').includes('configuration reloaded'), patience)
   // Each line has its level, and is whole: what is only informed of is no warning.
   assert.match(run('journalctl -o cat -p info -u acmems'), /^\{"level":"info",.*"configuration reloaded"\}$/m)
   assert.doesNotMatch(run('journalctl -o cat -p warning -u acmems'), /"level":"info"/)
@@ -233,14 +229,18 @@ step('whatever is killed, or does not move any more, is started again; a sign of
   const readyAt = (part: string) => Number(show(part, 'ActiveEnterTimestampMonotonic'))
   // In microseconds; to be ready is one, too.
   const isFed = (part: string) => fedAt(part) > readyAt(part) + 1_000_000
-  await waitFor('each has said that it lives', () => parts.every(isFed))
+  await until('each has said that it lives', () => parts.every(isFed), patience)
   const before = parts.map(mainPid)
   const [accountd = 0, ...others] = before
   run(`kill -STOP ${accountd}; kill -KILL ${others.join(' ')}`)
-  await waitFor('all are started anew', () => {
-    const now = parts.map(mainPid)
-    return now.every((id, at) => id > 0 && id !== before[at]) && states(all).every((state) => state === 'active')
-  })
+  await until(
+    'all are started anew',
+    () => {
+      const now = parts.map(mainPid)
+      return now.every((id, at) => id > 0 && id !== before[at]) && states(all).every((state) => state === 'active')
+    },
+    patience,
+  )
   assert.match(journalOf('acmems-accountd'), /Watchdog timeout/)
   await sign('killed.example.test')
 })
@@ -271,7 +271,7 @@ step('the same started by root, without units', async () => {
     .replaceAll(/\/run\/acmems-(accountd|firewall)\//g, '/run/acmems/$1/')
   writeFileSync(file, launched)
   run('systemd-run --quiet --unit=launched acmems serve /etc/acmems/acmems.ini')
-  await waitFor('it serves', () => acceptsTcp(1313))
+  await until('it serves', () => acceptsTcp(1313), patience)
   await sign('launched.example.test')
   const reports = JSON.parse(run('acmems doctor --processes --json')) as { part: string }[]
   assert.deepEqual(reports.map(({ part }) => part).sort(), [

@@ -18,7 +18,7 @@ import {
   mgmtOptions,
 } from '../config/static-sections.ts'
 import type { Options } from '../plugin-api.ts'
-import { checkTrustedFile } from './trusted-file.ts'
+import { checkTrustedFile } from '../trusted-file.ts'
 
 /** A certificate that we look after; `issuer` in words, to know when it is another one. */
 export type InstalledSection = CertificateSection & { readonly issuerPlace: string }

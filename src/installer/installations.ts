@@ -8,12 +8,12 @@ import { readMemory, setAsideDamaged } from '../managed/memory.ts'
 import { openSectionFiles } from '../managed/section-files.ts'
 import { wishOf } from '../managed/wish.ts'
 import type { PluginContext } from '../plugin-api.ts'
+import { checkTrustedFile } from '../trusted-file.ts'
 import { createTurns } from '../turns.ts'
 import { parseChain } from '../x509/chain.ts'
 import type { InstalledSection, InstallerConfig } from './configuration.ts'
 import { keepNextChain, readInstalledChain, settleNextChain, tidyChains } from './installed-chain.ts'
 import { RefusedError } from './refusal.ts'
-import { checkTrustedFile } from './trusted-file.ts'
 
 export type InstallationsParts = {
   readonly config: InstallerConfig

@@ -7,9 +7,9 @@ import type { Who } from '../channel/permissions.ts'
 import { listenOnSocket } from '../channel/unix-socket.ts'
 import { ensureDirectory } from '../durable-file.ts'
 import type { Clock, HttpClient, LogFields, Logger, PluginContext } from '../plugin-api.ts'
+import { checkOwnFolder } from '../trusted-file.ts'
 import type { InstallerConfig } from './configuration.ts'
 import { createInstallations, type Installations } from './installations.ts'
-import { checkOwnFolder } from './trusted-file.ts'
 
 export type InstallerParts = {
   readonly who: Who

@@ -16,6 +16,7 @@ import { postCsr, type SignReply } from '../host.ts'
 import { makeTempFolder } from '../peers/child.ts'
 import { type Pebble, type PebbleOptions, startPebble } from '../peers/pebble.ts'
 import { freePort } from '../peers/peers.ts'
+import { until } from '../until.ts'
 import { caAt } from './ca-time.ts'
 
 /** acmems in this process, so that its clock is ours. */
@@ -171,14 +172,6 @@ export async function askUntilGiven(ask: () => Promise<SignReply>, pauseMs = 500
     const reply = await ask()
     if (reply.status === 200 || asks >= maxAsks) return { reply, asks, elapsedMs: performance.now() - startedMs }
     await sleep(pauseMs)
-  }
-}
-
-export async function until(what: string, is: () => boolean | Promise<boolean>, withinMs = 20_000): Promise<void> {
-  const deadlineMs = performance.now() + withinMs
-  while (!(await is())) {
-    assert.ok(performance.now() < deadlineMs, `waited ${withinMs} ms for ${what}`)
-    await sleep(15)
   }
 }
 

@@ -12,7 +12,8 @@ import { postCsr } from '../host.ts'
 import { makeTempFolder } from '../peers/child.ts'
 import { type Pebble, startPebble } from '../peers/pebble.ts'
 import { freePort } from '../peers/peers.ts'
-import { calm, configFor, ordersAt, readState, startProxy, startServer, stateFile, until } from './rig.ts'
+import { until } from '../until.ts'
+import { calm, configFor, ordersAt, readState, startProxy, startServer, stateFile } from './rig.ts'
 import { type Figures, quantile, rounded, type Scenario } from './scenario.ts'
 
 const dayMs = 24 * 3_600_000
@@ -110,7 +111,9 @@ async function run(full: boolean): Promise<Figures> {
       await new Promise((resolve) => setTimeout(resolve, 100))
     }
   })()
-  await until('all to be renewed', () => pebble.issuedCount() >= count, full ? 3_600_000 : 120_000).finally(() => {
+  await until('all to be renewed', () => pebble.issuedCount() >= count, {
+    withinMs: full ? 3_600_000 : 120_000,
+  }).finally(() => {
     isOver = true
   })
   const drainedMs = performance.now() - startedMs

@@ -12,7 +12,8 @@ import { postCsr } from '../host.ts'
 import { makeTempFolder } from '../peers/child.ts'
 import { startPebble } from '../peers/pebble.ts'
 import { freePort } from '../peers/peers.ts'
-import { askUntilGiven, calm, configFor, everyone, ordersAt, startProxy, startServer, stateFile, until } from './rig.ts'
+import { until } from '../until.ts'
+import { askUntilGiven, calm, configFor, everyone, ordersAt, startProxy, startServer, stateFile } from './rig.ts'
 import { type Figures, rounded, type Scenario } from './scenario.ts'
 
 /** Nothing can be written for a while: a limit of the system on the size of files, set from outside. */

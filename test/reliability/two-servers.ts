@@ -9,6 +9,7 @@ import { postCsr } from '../host.ts'
 import { makeTempFolder } from '../peers/child.ts'
 import { startPebble } from '../peers/pebble.ts'
 import { freePort } from '../peers/peers.ts'
+import { until } from '../until.ts'
 import {
   assertInvariants,
   calm,
@@ -19,7 +20,6 @@ import {
   startRig,
   startServer,
   stateFile,
-  until,
 } from './rig.ts'
 import type { Figures, Scenario } from './scenario.ts'
 import { createTestClock } from './test-clock.ts'

@@ -1,6 +1,6 @@
 import { lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { checkFoldersOf, modeOf, type Who } from '../channel/permissions.ts'
+import { checkFoldersOf, modeOf, type Who } from './channel/permissions.ts'
 
 /**
  * What we obey: ours, or root's, and nobody else may write it, or put another one in its place. Where links lead is
