@@ -37,9 +37,9 @@ export type AccountdSettings = {
   readonly origin: string
 }
 
-/** lacme-accountd's keys, then ours. */
-const keys = [
-  ...['privkey', 'gpg', 'socket', 'logfile', 'keyid', 'quiet'],
+/** lacme-accountd's, which may stand there without a value, as in the file that it brings. */
+const lacmeKeys = ['privkey', 'gpg', 'socket', 'logfile', 'keyid', 'quiet']
+const ownKeys = [
   ...['policy', 'server', 'names', 'wildcards', 'rate', 'order-rate', 'audit-log', 'passphrase-file'],
   ...['admin-socket', 'socket-mode', 'socket-group'],
 ]
@@ -60,6 +60,7 @@ export function readSettings(flags: AccountdFlags, runner: Runner): AccountdSett
   const privkey = flags.privkey ?? textOf('privkey')
   if (privkey === undefined) throw new Error(`'privkey' is not specified${isThere ? ` in ${file}` : ''}`)
   const keyid = textOf('keyid')
+  const wildcards = read('wildcards', parseYesOrNo) ?? false
   return {
     privkey: parsePrivkey(privkey, expand),
     gpg: (textOf('gpg') ?? 'gpg --quiet').split(/\s+/),
@@ -71,7 +72,7 @@ export function readSettings(flags: AccountdFlags, runner: Runner): AccountdSett
     logFile: pathOf('logfile'),
     auditFile: pathOf('audit-log'),
     keyid,
-    policy: readPolicy(textOf, keyid),
+    policy: readPolicy(textOf, keyid, wildcards),
     rate: read('rate', parseRate),
     orderRate: read('order-rate', parseRate),
     verbosity:
@@ -97,8 +98,12 @@ function readValues(file: string): Values {
   if (unreadable !== undefined) throw new Error(`${unreadable.origin}: ${unreadable.what} cannot be read`)
   if (content.sections.size > 0)
     throw new Error(`${file}: Invalid section(s): ${[...content.sections.keys()].join(', ')}`)
-  const unknown = [...content.defaults.keys()].filter((key) => !keys.includes(key))
+  const unknown = [...content.defaults.keys()].filter((key) => !lacmeKeys.includes(key) && !ownKeys.includes(key))
   if (unknown.length > 0) throw new Error(`${file}: Unknown option(s): ${unknown.join(', ')}`)
+  // A list of names that a template left empty is not to mean all of them.
+  for (const [key, { text, origin }] of content.defaults)
+    if (text === '' && ownKeys.includes(key))
+      throw new Error(`${origin}: ${key} has no value: write one, or leave the line out`)
   return content.defaults
 }
 
@@ -123,7 +128,11 @@ function parsePrivkey(text: string, expand: (text: string) => string): string {
   return `${method}:${expand(rest)}`
 }
 
-function readPolicy(textOf: (key: string) => string | undefined, keyid: string | undefined): Policy {
+function readPolicy(
+  textOf: (key: string) => string | undefined,
+  keyid: string | undefined,
+  wildcards: boolean,
+): Policy {
   const [word, server, names] = [textOf('policy'), textOf('server'), textOf('names')]
   if (word !== undefined && word !== 'issuing' && word !== 'account')
     throw new Error(`policy = ${word}: write "issuing", or "account" for what lacme-accountd signs`)
@@ -137,7 +146,7 @@ function readPolicy(textOf: (key: string) => string | undefined, keyid: string |
     reach: isIssuing ? 'issuing' : 'account',
     origins,
     accountUrl: keyid,
-    names: names === undefined ? undefined : parseNames(names, textOf('wildcards')?.toLowerCase() === 'yes'),
+    names: names === undefined ? undefined : parseNames(names, wildcards),
   }
 }
 
@@ -150,6 +159,11 @@ function parseNames(text: string, wildcards: boolean): NameList {
   const words = text.split(/[\s,]+/).filter(Boolean)
   const addresses = words.filter((word) => isIP(word) !== 0)
   return { addresses, wildcards, patterns: words.filter((word) => isIP(word) === 0).map(parseNamePattern) }
+}
+
+function parseYesOrNo(text: string): boolean {
+  if (!/^(yes|no)$/i.test(text)) throw new Error(`${JSON.stringify(text)} is neither yes nor no`)
+  return text.toLowerCase() === 'yes'
 }
 
 function parseMode(text: string): number {
