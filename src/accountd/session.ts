@@ -71,9 +71,8 @@ async function signLine(line: Line, id: string, door: Door): Promise<string | un
     door.journal.say('usual', `[${id}] SIGNED ${describe(request)}`)
     return Buffer.from(signature).toString('base64url')
   } catch (error) {
-    const reason = error instanceof Error ? error.message : 'unknown reason'
-    door.journal.say('always', `[${id}] NOSIGN [${reason}]`)
-    return undefined
+    // What is noted already as signed was not given out: an agent is locked, say.
+    return refuse(id, door, error instanceof Error ? error.message : 'unknown reason', request)
   }
 }
 
