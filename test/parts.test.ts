@@ -1,11 +1,12 @@
 // acmems serve as root: each part a process of its own, with its user's rights and no others.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { appendFileSync, chmodSync, existsSync, readFileSync, readlinkSync } from 'node:fs'
+import { appendFileSync, chmodSync, existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, type TestContext, test } from 'node:test'
 import { findFlaws } from '../src/parts/confinement.ts'
 import { parseStanding } from '../src/parts/standing.ts'
+import { makeKeyFolder } from './accountd-world.ts'
 import { accountAndHttp01 } from './acmems.ts'
 import { makeCsr, postCsr } from './host.ts'
 import {
@@ -141,6 +142,34 @@ test('doctor --processes: what each part is, and whether a promise is broken', {
   assert.equal(broken.status, 1)
   assert.match(broken.stdout, /^server \d+: BROKEN\n {2}BROKEN {2}it could come to the account key: /m)
   assert.match(broken.stdout, new RegExp(`^responder ${asRoot.pid}: BROKEN\\n {2}BROKEN {2}it is root`, 'm'))
+})
+
+test('doctor --processes finds the account key however accountd was told of it', { skip }, async (t) => {
+  using folder = makeKeyFolder('doctor-accountd', 'P-256')
+  const { path, keyFile, socket } = folder
+  const admin = join(path, 'admin', 'S')
+  mkdirSync(join(path, 'admin'), { mode: 0o700 })
+  writeFileSync(join(path, 'c.conf'), `privkey = file:${keyFile}\nadmin-socket = ${admin}\n`)
+  for (const [args, found] of [
+    [['--config=c.conf'], ['the account key', "accountd's admin socket"]],
+    [['--config=/dev/null', `--privkey=file:%T/account.pem`], []],
+  ] as const) {
+    const accountd = startChild(process.execPath, [main, 'accountd', ...args, `--socket=${socket}`], {
+      ...{ env: { TMPDIR: path }, cwd: path, logFile: join(path, `${args.at(-1)?.slice(2, 9)}.log`) },
+    })
+    t.after(() => accountd.stop())
+    await until('its socket', () => existsSync(socket))
+    const look = spawnSync(process.execPath, [main, 'doctor', '--processes', '--json', '--pid', `${accountd.pid}`], {
+      ...{ encoding: 'utf8', timeout: 20_000 },
+    })
+    const [report] = JSON.parse(look.stdout) as Report[]
+    const reached = report?.couldReach
+      ?.map(({ what }) => what)
+      .filter((what) => /account/.test(what) && !/memory/.test(what))
+    assert.deepEqual(reached, found, look.stderr)
+    assert.equal(/where the account key of \d+ is, is not said/.test(look.stderr), found.length === 0)
+    await accountd.stop()
+  }
 })
 
 type Report = { readonly part: string; readonly couldReach?: readonly { readonly what: string }[] }

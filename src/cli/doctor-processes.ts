@@ -5,6 +5,7 @@ import { ownRights } from '../channel/permissions.ts'
 import { isForInstaller } from '../config/certificates.ts'
 import type { Config } from '../config/config.ts'
 import { platformSettings } from '../config/environment.ts'
+import { parseLacmeFile } from '../lacme/lacme-file.ts'
 import { lookAtProcesses, type ProcessLook } from '../parts/process-look.ts'
 import { findBroken, type Reach, type Secret } from '../parts/promises.ts'
 import { checkTrustedFile } from '../trusted-file.ts'
@@ -42,6 +43,10 @@ export async function examineProcesses(flags: Flags): Promise<void> {
 /** Folders, variables and files are named by whoever runs what we look at: none of it is a command for a terminal. */
 function printable(text: string): string {
   return text.replaceAll(/[^\n\P{Cc}]/gu, '?')
+}
+
+function warn(text: string): void {
+  process.stderr.write(printable(`acmems: ${text}\n`))
 }
 
 /** Whoever has so many has what root has. */
@@ -103,18 +108,22 @@ async function secretsOf(looks: readonly ProcessLook[], flags: Flags): Promise<S
       what: `the memory of ${look.part} (${look.pid})`,
       of: [look.part],
     })
-    const { args, cwd } = look
-    const after = (name: string) => args[args.indexOf(`--${name}`) + 1] ?? ''
-    if (look.part === 'accountd') secrets.push(...secretsOfAccountd(after('config'), after('privkey')))
+    const { cwd } = look
+    // `--config=FILE` is `--config FILE`.
+    const args = look.args.flatMap((word) => /^(--[a-z-]+)=(.*)$/s.exec(word)?.slice(1) ?? [word])
+    if (look.part === 'accountd') {
+      const found = secretsOfAccountd(args, cwd)
+      if (!found.some(({ what }) => what.endsWith('the account key')))
+        warn(`where the account key of ${look.pid} is, is not said: nobody was let try it`)
+      secrets.push(...found)
+    }
     if (look.part === 'server') {
       const given = flags.config.length > 0 ? [...flags.config] : filesIn(args).map((file) => resolve(cwd, file))
       for (const file of given) secrets.push({ path: file, what: 'the configuration', of: ['server'] })
       const set = [...assignmentsIn(args), ...flags.set]
       const config = await readTrusted(given, { ...flags, set }).catch((error: unknown) => {
         const why = error instanceof Error ? error.message : 'it cannot be read'
-        process.stderr.write(
-          printable(`acmems: what is in the configuration of ${look.pid} is not looked at: ${why}\n`),
-        )
+        warn(`what is in the configuration of ${look.pid} is not looked at: ${why}`)
         return undefined
       })
       if (config !== undefined) secrets.push(...secretsOfServer(config, has('accountd'), has('installer')))
@@ -147,12 +156,21 @@ function readPlainFile(path: string): string {
   }
 }
 
-function secretsOfAccountd(configFile: string, privkey: string): Secret[] {
-  const text = readPlainFile(configFile)
-  const places = [privkey, ...[...text.matchAll(/^\s*privkey\s*=\s*(\S+)/gm)].map(([, place = '']) => place)]
-  return places
-    .filter((place) => place.startsWith('file:/'))
-    .map((place) => ({ path: place.slice('file:'.length), what: 'the account key', of: ['accountd'] }))
+/** By its own words; what is in a file that only it can name (`%d`, the one at its usual place) is not found. */
+function secretsOfAccountd(args: readonly string[], cwd: string): Secret[] {
+  const after = (name: string) => (args.includes(name) ? args[args.indexOf(name) + 1] : undefined)
+  const file = after('--config')
+  const text = file === undefined ? '' : readPlainFile(resolve(cwd, file))
+  const { defaults } = parseLacmeFile(text, file ?? '').content
+  const place = after('--privkey') ?? defaults.get('privkey')?.text ?? ''
+  const admin = defaults.get('admin-socket')?.text
+  const of = ['accountd'] as const
+  const secrets: Secret[] = []
+  if (place.startsWith('file:/')) secrets.push({ path: place.slice('file:'.length), what: 'the account key', of })
+  const agent = /^ssh-agent:(\/.*?)\/(?:SHA256:.*|[^/]+)$/.exec(place)?.[1]
+  if (agent !== undefined) secrets.push({ path: agent, what: 'the agent with the account key', of })
+  if (admin?.startsWith('/') === true) secrets.push({ path: admin, what: "accountd's admin socket", of })
+  return secrets
 }
 
 function secretsOfServer(config: Config, hasAccountd: boolean, hasInstaller: boolean): Secret[] {
