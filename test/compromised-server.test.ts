@@ -8,7 +8,7 @@ import { findFlaws } from '../src/parts/confinement.ts'
 import { parseStanding } from '../src/parts/standing.ts'
 import { accountAndHttp01, accountAt } from './acmems.ts'
 import { makeCsr, postCsr } from './host.ts'
-import { makeOwned, runAs, startParts, users, whyNoParts } from './parts-world.ts'
+import { foreignOf, makeOwned, runAs, startParts, users, whyNoParts } from './parts-world.ts'
 import { startPebble } from './peers/pebble.ts'
 import { main } from './program.ts'
 import { until } from './until.ts'
@@ -46,6 +46,7 @@ test('a server that was taken over gets neither key, nor account, nor a name tha
       '[auth "all"]\nip = 127.0.0.1\ndomain = **\n' +
       `[certificate "web"]\ndomain = host.test\ndirectory = ${join(run, '..', 'host', 'web')}\n`,
     {
+      env: { STRAY_VARIABLE: 'of root' },
       before(folder) {
         accountUrl = register(folder, accountAt(pebble))
         makeOwned(join(folder, 'key', 'admin'), users.accountd)
@@ -79,6 +80,7 @@ test('a server that was taken over gets neither key, nor account, nor a name tha
   assert.deepEqual([...standing.capabilities.effective], capabilities)
   const ofFirewall = parseStanding(readFileSync(`/proc/${parts.pidOf('firewall')}/status`, 'utf8'))
   assert.deepEqual(findFlaws(ofFirewall, { uid: 0, gid: 0, capabilities: ['net_admin', 'net_raw'] }), [])
+  for (const name of ['installer', 'firewall']) assert.deepEqual(foreignOf(parts.pidOf(name)), [], name)
   const place = {
     ...{ folder: parts.folder, run: parts.runFolder, accountUrl, origin: new URL(pebble.directoryUrl).origin },
     ...{ keyPath: join(parts.folder, 'key/account.pem'), pids, hostKey, otherChain: other.text },

@@ -206,6 +206,20 @@ export function environmentOf(pid: number): Record<string, string> {
   )
 }
 
+const usualVariables = ['HOME', 'LANG', 'LOGNAME', 'PATH', 'TZ', 'USER']
+
+/** What a part has of whoever started it: another folder, a variable, something open. Empty when it has only its own. */
+export function foreignOf(pid: number, ownVariables: readonly string[] = [], ownFiles = /^$/): string[] {
+  const folder = readlinkSync(`/proc/${pid}/cwd`)
+  const variables = Object.keys(environmentOf(pid))
+  const usual = /^(\/dev\/null|anon_inode:.*|pipe:.*|socket:.*|.*\/parts\.log)$/
+  return [
+    ...(folder === '/' ? [] : [folder]),
+    ...variables.filter((name) => !usualVariables.includes(name) && !ownVariables.includes(name)),
+    ...[...descriptorsOf(pid).values()].filter((target) => !usual.test(target) && !ownFiles.test(target)),
+  ]
+}
+
 /** Runs a program with exactly what the kernel gives this process: its user, groups, and nothing more. */
 export function runAs(user: string, command: string, args: readonly string[]) {
   const settings = [
