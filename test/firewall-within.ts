@@ -45,6 +45,7 @@ const nft = (args: string[], input?: string) => run(join(tools, 'nft'), args, in
 const rules = () => nft(['list', 'ruleset'])
 const load = (text: string) => nft(['-f', '-'], text)
 const iptables = (kind: string, ...args: string[]) => run(join(tools, `iptables-${kind}`), args)
+const ip6tables = (kind: string, ...args: string[]) => run(join(tools, `ip6tables-${kind}`), args)
 
 const neighbour = await makeNeighbour()
 const servers = [8080, 8443].map((at) => createServer((socket) => socket.destroy()).listen({ host: '::', port: at }))
@@ -141,6 +142,32 @@ test('killed, it leaves nothing: its guard deletes the rule; without the guard i
 })
 
 for (const kind of ['nft', 'legacy']) {
+  test(`ip6tables-${kind}: IPv6 has its own rule, which goes, too, and the guard deletes`, async () => {
+    nft(['flush', 'ruleset'])
+    ip6tables(kind, '-A', 'INPUT', '-p', 'ipv6-icmp', '-j', 'ACCEPT')
+    ip6tables(kind, '-P', 'INPUT', 'DROP')
+    const before = ip6tables(kind, '-S')
+    await using firewall = await startFirewallProcess(config, tools, {
+      capabilities: kind === 'legacy' ? 'net_admin,+net_raw' : 'net_admin',
+    })
+    await using asker = firewall.asker()
+    assert.equal(await neighbour.reaches(port, 'ip6'), false)
+    for (const end of ['asked', 'killed']) {
+      await asker.ask('open', { port })
+      assert.equal(await neighbour.reaches(port, 'ip6'), true)
+      assert.match(
+        ip6tables(kind, '-S', 'INPUT', '1'),
+        new RegExp(`^-A INPUT -p tcp -m tcp --dport ${port} -m comment --comment "acmems \\d+ \\d+" -j ACCEPT`),
+      )
+      if (end === 'asked') await asker.ask('close', { port })
+      else process.kill(firewall.child.pid, 'SIGKILL')
+      await until('it is closed', () => ip6tables(kind, '-S') === before)
+      assert.equal(await neighbour.reaches(port, 'ip6'), false)
+    }
+    ip6tables(kind, '-P', 'INPUT', 'ACCEPT')
+    ip6tables(kind, '-F')
+  })
+
   test(`iptables-${kind}: its rule is one that iptables itself can read`, async () => {
     nft(['flush', 'ruleset'])
     iptables(kind, '-A', 'INPUT', '-i', 'lo', '-j', 'ACCEPT')
