@@ -1,7 +1,7 @@
 // Run in a network namespace by firewall.test.ts: real nftables, real iptables, packets that come over a cable.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { renameSync } from 'node:fs'
+import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
@@ -139,6 +139,24 @@ test('killed, it leaves nothing: its guard deletes the rule; without the guard i
     else run('env', [`PATH=${tools}:${process.env.PATH}`, process.execPath, main, 'firewall', '--close'])
     assert.equal(rules(), before)
   }
+})
+
+test('what cannot be closed when it is to be is closed later', async () => {
+  load(strict)
+  const before = rules()
+  const [real, own, broken] = ['nft', 'own-nft', 'broken'].map((name) => join(tools, name)) as [string, string, string]
+  await using firewall = await startFirewallProcess(config, tools)
+  await using asker = firewall.asker()
+  await asker.ask('open', { port })
+  renameSync(real, own)
+  writeFileSync(real, `#!/bin/sh\n[ ! -e ${broken} ] || exit 1\nexec ${own} "$@"\n`, { mode: 0o755 })
+  writeFileSync(broken, '')
+  await asker.ask('close', { port })
+  await until('it is said', () => firewall.child.log().includes('"msg":"port not closed; it is tried again"'))
+  rmSync(broken)
+  assert.notEqual(rules(), before)
+  await until('it is closed', () => rules() === before)
+  renameSync(own, real)
 })
 
 for (const kind of ['nft', 'legacy']) {

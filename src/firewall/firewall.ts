@@ -32,6 +32,8 @@ const maxAskLength = 100
 const maxLeases = 10_000
 const maxLinesPerMinute = 120
 const socketMode = 0o660
+/** Somebody has iptables' lock, say. */
+const retryMs = 2000
 
 /**
  * Opens and closes ports for whoever may reach the socket; what a connection opened is closed when it ends.
@@ -48,6 +50,8 @@ export async function startFirewall(parts: FirewallParts): Promise<AsyncDisposab
   const openings = createPortOpenings(allowed, rules, comment)
 
   let isStopping = false
+  let isRetrying = false
+  const stopping = new AbortController()
   let guard: Guard | undefined
   const beGuarded = () => {
     guard = startGuard(comment, path, () => {
@@ -73,6 +77,7 @@ export async function startFirewall(parts: FirewallParts): Promise<AsyncDisposab
   )
   stack.defer(async () => {
     isStopping = true
+    stopping.abort(new Error('the firewall is stopping'))
     const listened = listener[Symbol.asyncDispose]()
     const ended = [...connections].map(({ closed }) => closed)
     for (const one of connections) one.close()
@@ -131,8 +136,25 @@ export async function startFirewall(parts: FirewallParts): Promise<AsyncDisposab
       await openings.close(port)
       asked.info('port closed', { port, why })
     } catch (error) {
-      log.error('port not closed', { port, error })
+      asked.error('port not closed; it is tried again', { port, error })
+      if (!isRetrying) closeLater().catch(() => undefined)
     }
+  }
+
+  /** Until it is done; at our end all is closed anyhow. */
+  async function closeLater(): Promise<void> {
+    isRetrying = true
+    for (;;) {
+      await clock.sleep(retryMs, stopping.signal)
+      try {
+        await openings.closeUnused()
+        break
+      } catch (error) {
+        asked.error('ports are not closed; it is tried again', { error })
+      }
+    }
+    isRetrying = false
+    asked.info('ports that could not be closed are closed')
   }
 
   const disposables = stack.move()

@@ -7,6 +7,8 @@ export interface PortOpenings {
   /** @throws Error when it cannot be opened, or may not be */
   open(port: number): Promise<void>
   close(port: number): Promise<void>
+  /** What could not be closed when it was to be. */
+  closeUnused(): Promise<void>
   closeAll(): Promise<void>
 }
 
@@ -45,6 +47,10 @@ export function createPortOpenings(
           users.delete(port)
           await deleteRules(port)
         }
+      }),
+    closeUnused: () =>
+      inTurn(async () => {
+        for (const port of [...made.keys()]) if (!users.has(port)) await deleteRules(port)
       }),
     closeAll: () =>
       inTurn(async () => {
