@@ -13,7 +13,7 @@ export function auditCheckCommand(): Command {
     .option('--json', 'print JSON', false)
     .addHelpText(
       'after',
-      '\nExamples:\n  acmems accountd check-audit /var/log/acmems/accountd.audit\n  acmems accountd check-audit accountd.audit.1 accountd.audit --json',
+      '\nExamples:\n  acmems accountd check-audit /var/log/acmems-accountd/audit.log\n  acmems accountd check-audit audit.log.1 audit.log --json',
     )
     .action((files: string[], { json }: { json: boolean }) => {
       const { lines, head, flaw } = checkAuditChain(files)

@@ -41,7 +41,7 @@ export function accountdCommand(): Command {
     .addCommand(auditCheckCommand())
     .addHelpText(
       'after',
-      '\nExamples:\n  acmems accountd --privkey file:/etc/acmems/account.pem --socket /run/acmems-accountd/S.lacme\n  acmems accountd --config /etc/acmems/accountd.conf\n  ssh -T keys.example.org acmems accountd --stdio\n  acmems accountd check-audit /var/log/acmems/accountd.audit',
+      '\nExamples:\n  acmems accountd --privkey file:/var/lib/acmems-accountd/account.pem --socket /run/acmems-accountd/S.lacme\n  acmems accountd --config /etc/acmems/accountd.conf\n  ssh -T keys.example.org acmems accountd --stdio\n  acmems accountd check-audit /var/log/acmems-accountd/audit.log',
     )
     .action((flags: Flags) => runAccountd(flags))
 }
