@@ -20,6 +20,14 @@ export const signals: readonly Item[] = [
   ],
 ]
 
+export const accountdSignals: readonly Item[] = [
+  ['SIGTERM, SIGINT', 'end'],
+  ['SIGHUP', 'open the log and the audit log anew; the configuration is read at the start alone'],
+]
+
+export const accountdConfiguration =
+  "lacme-accountd's file: key = value, no sections; comments are whole lines, or begin with a semicolon between blanks. In paths, %E, %t, %h and the like are lacme's; %d is systemd's folder of credentials."
+
 export const environmentVariables: readonly Item[] = [
   ['ACMEMS_SECTION_KEY, ACMEMS_SECTION__NAME__KEY', 'a key of the configuration, over the files: acmems.ini(5)'],
   ['STATE_DIRECTORY, XDG_STATE_HOME', 'where the state lies when the configuration does not say'],

@@ -3,12 +3,21 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type Command, Help } from 'commander'
+import { lacmeKeys, ownKeys } from '../src/accountd/configuration-keys.ts'
 import { configReference, type ReferenceKey, type ReferenceSection } from '../src/config/reference.ts'
 import { usage as installerUsage } from '../src/installer/usage.ts'
 import { builtinPlugins } from '../src/plugins/builtin.ts'
 import { createProgram } from '../src/program.ts'
 import { version } from '../src/version.ts'
-import { configurationFile, environmentVariables, files, seeAlso, signals } from './manual-texts.ts'
+import {
+  accountdConfiguration,
+  accountdSignals,
+  configurationFile,
+  environmentVariables,
+  files,
+  seeAlso,
+  signals,
+} from './manual-texts.ts'
 import { bold, heading, italic, item, pageHead, paragraphs, roff, subheading, verbatim } from './roff.ts'
 
 const root = resolve(import.meta.dirname, '..')
@@ -49,7 +58,7 @@ function programPage(program: Command, edition: Edition): string {
     heading('EXIT STATUS'),
     paragraphs(text.replace(/^Exit codes: /, '')),
     heading('SIGNALS'),
-    signals.map(([name, meaning]) => item(bold(name), meaning)).join(''),
+    signalItems(signals),
     heading('ENVIRONMENT'),
     environmentVariables.map(([name, meaning]) => item(bold(name), meaning)).join(''),
     heading('FILES'),
@@ -73,12 +82,32 @@ function commandPage(command: Command, edition: Edition): string {
     optionItems(command),
     heading('COMMANDS'),
     ...command.commands.flatMap(commandSections),
-    heading('SIGNALS'),
-    signals.map(([name, meaning]) => item(bold(name), meaning)).join(''),
+    ...(command.name() === 'accountd' ? accountdSections() : [heading('SIGNALS'), signalItems(signals)]),
     heading('EXAMPLES'),
     verbatim(afterHelp(command).examples),
     seeAlsoSection(`acmems-${command.name()}(1)`),
   ].join('')
+}
+
+function signalItems(listed: typeof signals): string {
+  return listed.map(([name, meaning]) => item(bold(name), meaning)).join('')
+}
+
+/** Its configuration is not that of acmems.ini(5), and no signal has it read again. */
+function accountdSections(): string[] {
+  const items = (keys: Readonly<Record<string, string>>) =>
+    Object.entries(keys)
+      .map(([key, meaning]) => item(bold(key), meaning))
+      .join('')
+  return [
+    heading('CONFIGURATION'),
+    paragraphs(accountdConfiguration),
+    items(lacmeKeys),
+    paragraphs('Beside these, which lacme-accountd does not know:'),
+    items(ownKeys),
+    heading('SIGNALS'),
+    signalItems(accountdSignals),
+  ]
 }
 
 /** One that is used without a server on the same machine. */

@@ -1,11 +1,12 @@
 // The manual pages: complete, because made from what the program itself says, and readable for groff and mandoc.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { manualPages } from '../scripts/manuals.ts'
 import { roff } from '../scripts/roff.ts'
+import { lacmeKeys, ownKeys } from '../src/accountd/configuration-keys.ts'
 import { configReference } from '../src/config/reference.ts'
 import { builtinPlugins } from '../src/plugins/builtin.ts'
 import { createProgram } from '../src/program.ts'
@@ -84,6 +85,16 @@ test('every section and every key is in acmems.ini(5)', () => {
     assert.ok(page.includes(`.SS "${section}"`), section)
     for (const { key } of keys) assert.ok(page.includes(`\n${key} = `), `${section} ${key}`)
   }
+})
+
+test('every key of accountd is in acmems-accountd(1) and in docs/accountd.md', () => {
+  const page = plain('acmems-accountd.1')
+  const document = readFileSync(join(import.meta.dirname, '..', 'docs', 'accountd.md'), 'utf8')
+  for (const [key, meaning] of Object.entries({ ...lacmeKeys, ...ownKeys })) {
+    assert.ok(page.includes(`.TP\n${key}\n${meaning}\n`), key)
+    assert.ok(document.includes(`\`${key}`), key)
+  }
+  assert.doesNotMatch(page, /read the configuration again/)
 })
 
 test("agent.sh(1) has the agent's commands, options, keys and exit codes", () => {

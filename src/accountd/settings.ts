@@ -3,6 +3,7 @@ import { isIP } from 'node:net'
 import { parseLacmeFile, type Values } from '../lacme/lacme-file.ts'
 import { expandSpecifiers, type Runner } from '../lacme/specifiers.ts'
 import { parseNamePattern } from '../policy/name-pattern.ts'
+import { lacmeKeys, ownKeys } from './configuration-keys.ts'
 import type { NameList, Policy } from './policy.ts'
 import type { Rate } from './rate.ts'
 
@@ -37,12 +38,6 @@ export type AccountdSettings = {
   readonly origin: string
 }
 
-/** lacme-accountd's, which may stand there without a value, as in the file that it brings. */
-const lacmeKeys = ['privkey', 'gpg', 'socket', 'logfile', 'keyid', 'quiet']
-const ownKeys = [
-  ...['policy', 'server', 'names', 'wildcards', 'rate', 'order-rate', 'audit-log', 'passphrase-file'],
-  ...['admin-socket', 'socket-mode', 'socket-group'],
-]
 const usualConfig = '%E/lacme/lacme-accountd.conf'
 const usualSocket = '%t/S.lacme'
 
@@ -98,11 +93,13 @@ function readValues(file: string): Values {
   if (unreadable !== undefined) throw new Error(`${unreadable.origin}: ${unreadable.what} cannot be read`)
   if (content.sections.size > 0)
     throw new Error(`${file}: Invalid section(s): ${[...content.sections.keys()].join(', ')}`)
-  const unknown = [...content.defaults.keys()].filter((key) => !lacmeKeys.includes(key) && !ownKeys.includes(key))
+  const unknown = [...content.defaults.keys()].filter(
+    (key) => !Object.hasOwn(lacmeKeys, key) && !Object.hasOwn(ownKeys, key),
+  )
   if (unknown.length > 0) throw new Error(`${file}: Unknown option(s): ${unknown.join(', ')}`)
   // A list of names that a template left empty is not to mean all of them.
   for (const [key, { text, origin }] of content.defaults)
-    if (text === '' && ownKeys.includes(key))
+    if (text === '' && Object.hasOwn(ownKeys, key))
       throw new Error(`${origin}: ${key} has no value: write one, or leave the line out`)
   return content.defaults
 }
