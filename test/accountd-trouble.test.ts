@@ -9,6 +9,8 @@ import { checkAuditChain } from '../src/accountd/audit-chain.ts'
 import { openHeldKey } from '../src/accountd/key.ts'
 import { readSettings } from '../src/accountd/settings.ts'
 import { ownRights } from '../src/channel/permissions.ts'
+import { createHolderClient } from '../src/remote-key/holder-client.ts'
+import { openSocketWire } from '../src/remote-key/socket-wire.ts'
 import { askOnce, dial, makeKeyFolder, ourAccountd, runStdio, signingInput, startHolder } from './accountd-world.ts'
 import { descriptorsOf } from './parts-world.ts'
 import { startChild, waitUntilReady } from './peers/child.ts'
@@ -71,6 +73,25 @@ test('an agent that is locked signs nothing, and the audit log has it', async (t
       .map((line): string => JSON.parse(line).event)
   await until('the refusal', () => events().length > 3)
   assert.deepEqual(events(), ['START', 'SIGNED', 'SIGNED', 'NOSIGN'])
+})
+
+test('another key at the same socket is not used until whoever asks begins anew', async () => {
+  using folder = makeKeyFolder('accountd-other')
+  using other = makeKeyFolder('accountd-other', 'P-256')
+  const open = async (signal: AbortSignal) => openSocketWire(folder.socket, signal)
+  const [client, begun] = [createHolderClient(open, 2000), createHolderClient(open, 2000)]
+  const signal = AbortSignal.timeout(60_000)
+  const first = await startHolder(ourAccountd, folder.path, `privkey = file:${folder.keyFile}\n`)
+  assert.equal((await client.sign(Buffer.from(good), signal)).length, 256)
+  await first.stop()
+  await using second = await startHolder(ourAccountd, folder.path, `privkey = file:${other.keyFile}\n`)
+  await assert.rejects(
+    client.sign(Buffer.from(good), signal),
+    /holds another key than before: reload the configuration/,
+  )
+  await assert.rejects(client.sign(Buffer.from(good), signal), /holds another key than before/)
+  assert.doesNotMatch(second.log(), /SIGNED/)
+  assert.equal((await begun.sign(Buffer.from(good), signal)).length, 64)
 })
 
 test('a line that has begun has 30 seconds; who says nothing has for ever', async () => {

@@ -5,15 +5,18 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  mkdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { makeStateFolder } from '../src/parts/run-folder.ts'
 import { freePrivilegedPort, groupIdOf, idOf, makeOwned, startParts, users, whyNoParts } from './parts-world.ts'
 import { makeTempFolder, startChild } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
@@ -40,6 +43,20 @@ test('root obeys nothing that the user of the server can write', { skip }, () =>
     assert.ok(!existsSync(ran))
     chownSync(loose, 0, 0)
   }
+})
+
+test('the state of a server that was another user is not given away', { skip }, () => {
+  using folder = makeTempFolder('state')
+  const [made, there] = [join(folder.path, 'a', 'made'), join(folder.path, 'there')]
+  const server = { uid: idOf(users.server), gid: groupIdOf(users.server) }
+  makeStateFolder(made, server)
+  assert.deepEqual([statSync(made).uid, statSync(made).mode & 0o777], [server.uid, 0o700])
+  makeStateFolder(made, server)
+  mkdirSync(there)
+  assert.throws(() => makeStateFolder(there, server), {
+    message: `${there} belongs to user 0, and the server is to run as user ${server.uid}: chown -R ${server.uid}:${server.gid} ${there}`,
+  })
+  assert.equal(statSync(there).uid, 0)
 })
 
 test("what root reads for accountd is root's own", { skip }, async (t) => {

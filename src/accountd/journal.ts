@@ -46,7 +46,7 @@ export function createJournal(
 }
 
 /** As C's ctime and Perl's localtime write it: Sun Nov  1 06:50:23 2026 */
-export function localTime(atMs: number): string {
+function localTime(atMs: number): string {
   const date = new Date(atMs)
   const [weekday, month, , year, time] = date.toString().split(' ')
   return `${weekday} ${month} ${String(date.getDate()).padStart(2)} ${time} ${year}`

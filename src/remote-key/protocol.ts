@@ -15,7 +15,7 @@ export type Greeting = {
 export const maxLineBytes = 256 * 1024
 
 /** RFC 7638 §3: the members that count, in their order. Also what goes over the wire. */
-export function canonicalJwk(jwk: Readonly<Record<string, string>>): string {
+function canonicalJwk(jwk: Readonly<Record<string, string>>): string {
   return JSON.stringify(Object.fromEntries(Object.entries(jwk).sort(([left], [right]) => (left < right ? -1 : 1))))
 }
 
