@@ -44,6 +44,7 @@ const longest = [
   'test/cli-plan.test.ts',
   'test/reliability/clock.test.ts',
   'test/accountd.test.ts',
+  'test/accountd-trouble.test.ts',
   'test/acme-sh.test.ts',
   'test/sign-bad-csr.test.ts',
   'test/accountd-lacme.test.ts',

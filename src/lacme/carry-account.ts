@@ -189,13 +189,13 @@ async function carryKeyFile(
   }
 }
 
-/** lacme's split into processes is not ours. */
+/** Its processes are cut in another way than ours. */
 function processRemark(what: string, value: Value): Remark {
   return remark(
     'left out',
     value.origin,
     `${what} = ${value.text}`,
-    'it is about the processes of lacme; there are none here. Who acmems runs as is said where it is started',
+    'parts of acmems can be processes of their own, too, each with its user: [process] (docs/processes.md)',
   )
 }
 

@@ -22,7 +22,7 @@ export function carryVerification(setup: LacmeSetup, runner: Runner): OwnSection
           'left out',
           value.origin,
           `[webserver] ${key} = ${value.text}`,
-          'answers are given by the server itself; who it runs as is said where it is started',
+          'the server answers by itself, or acmems responder as a user of its own: [process] (docs/processes.md)',
         ),
       )
   }
@@ -30,7 +30,12 @@ export function carryVerification(setup: LacmeSetup, runner: Runner): OwnSection
   const iptables = values.get('iptables')
   if (iptables?.text.toLowerCase() === 'yes')
     remarks.push(
-      remark('left out', iptables.origin, 'iptables = Yes', 'keep the port of the listeners open in your firewall'),
+      remark(
+        'left out',
+        iptables.origin,
+        'iptables = Yes',
+        '[process] firewall opens the port while it is needed (docs/processes.md); or keep it open in your firewall',
+      ),
     )
   if (directory !== undefined && directory.text !== '') {
     lines.push(...carryDirectory(directory.text, directory.origin, runner, remarks))
