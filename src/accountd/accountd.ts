@@ -95,7 +95,7 @@ function openDoors(settings: AccountdSettings, parts: AccountdParts, stack: Asyn
       audit?.note({ event: 'STOP', pid: process.pid })
       if (audit !== undefined) journal.say('usual', `The audit log ends with ${audit.head}`)
     } catch (error) {
-      journal.say('always', `Error: the audit log: ${error instanceof Error ? error.message : 'unknown reason'}`)
+      journal.say('always', `Error: ${error instanceof Error ? error.message : 'unknown reason'}`)
     }
   })
   const gauge = (rate: AccountdSettings['rate']) =>

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
-import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
+import { DatabaseSync } from 'node:sqlite'
 import { isJsonObject } from '../acme/json-object.ts'
 
 /** Lines of JSON, each with the hash of the one before: what is changed, or taken out of the middle, shows. */
@@ -12,49 +13,112 @@ export interface AuditChain extends Disposable {
 }
 
 const firstPrevious = '0'.repeat(64)
-const tailBytes = 1024 * 1024
+/** Most lines are short; a few may be long. */
+const tailBytes = [16 * 1024, 1024 * 1024]
 
+/** Another one holds the lock for as long as a line takes. */
+const lockMs = 5000
+
+/**
+ * Several processes may write to it: with --stdio there is one for each connection. Each looks, before it writes, what
+ * the others have written.
+ */
 export function openAuditChain(path: string, nowMs: () => number): AuditChain {
+  const lock = openLock(`${path}.lock`)
   let fd = openSync(path, 'a+', 0o600)
-  let head = lastHash(fd)
+  let head = firstPrevious
+  let knownSize = 0
+
+  /** What is empty was moved or cut away: the chain goes on all the same. */
+  function goOn(): void {
+    const { size } = fstatSync(fd)
+    if (size !== knownSize && size > 0) head = lastHash(fd)
+  }
+
+  function follow(): void {
+    const next = openSync(path, 'a+', 0o600)
+    closeSync(fd)
+    fd = next
+    knownSize = 0
+  }
 
   function write(event: Readonly<Record<string, unknown>>): void {
+    goOn()
+    // Another one has opened a new file already.
+    if (inodeOf(path) !== undefined && inodeOf(path) !== fstatSync(fd).ino) {
+      follow()
+      goOn()
+    }
     const line = JSON.stringify({ at: new Date(nowMs()).toISOString(), ...event, previous: head })
     const bytes = Buffer.from(`${line}\n`)
     const { size } = fstatSync(fd)
     if (writeSync(fd, bytes) !== bytes.length) {
       ftruncateSync(fd, size)
-      throw new Error(`${path} could be written in part only: is the disk full?`)
+      throw new Error('it could be written in part only: is the disk full?')
     }
     head = hash('sha256', line, 'hex')
+    knownSize = size + bytes.length
   }
 
   return {
-    note: write,
+    note(event) {
+      try {
+        lock?.exec('begin exclusive')
+        try {
+          write(event)
+        } finally {
+          lock?.exec('rollback')
+        }
+      } catch (cause) {
+        throw new Error(`the audit log ${path}: ${cause instanceof Error ? cause.message : 'unknown reason'}`, {
+          cause,
+        })
+      }
+    },
     reopen() {
-      const next = openSync(path, 'a+', 0o600)
-      const isSame = fstatSync(next).ino === fstatSync(fd).ino
-      closeSync(fd)
-      fd = next
-      if (!isSame && fstatSync(fd).size > 0) head = lastHash(fd)
+      goOn()
+      follow()
     },
     get head() {
       return head
     },
-    [Symbol.dispose]: () => closeSync(fd),
+    [Symbol.dispose]: () => {
+      closeSync(fd)
+      lock?.close()
+    },
   }
+}
+
+/** undefined: the folder is not ours to write to; then no more than one process is expected. */
+function openLock(path: string): DatabaseSync | undefined {
+  try {
+    const database = new DatabaseSync(path, { timeout: lockMs })
+    // Nothing is ever written there; the system undoes a lock when its process dies.
+    database.exec('pragma journal_mode = memory')
+    return database
+  } catch {
+    return undefined
+  }
+}
+
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino
 }
 
 /** Goes on behind what is there; a line that a crash cut off is closed, and shows as broken. */
 function lastHash(fd: number): string {
   const { size } = fstatSync(fd)
   if (size === 0) return firstPrevious
-  const length = Math.min(size, tailBytes)
-  const tail = Buffer.alloc(length)
-  readSync(fd, tail, 0, length, size - length)
-  if (tail.at(-1) !== 10) writeSync(fd, '\n')
-  const text = tail.toString().replace(/\n$/, '')
-  return hash('sha256', text.slice(text.lastIndexOf('\n') + 1), 'hex')
+  for (const most of tailBytes) {
+    const tail = Buffer.alloc(Math.min(size, most))
+    readSync(fd, tail, 0, tail.length, size - tail.length)
+    const text = tail.toString().replace(/\n$/, '')
+    const before = text.lastIndexOf('\n')
+    if (before < 0 && tail.length < size && most !== tailBytes.at(-1)) continue
+    if (tail.at(-1) !== 10) writeSync(fd, '\n')
+    return hash('sha256', text.slice(before + 1), 'hex')
+  }
+  return firstPrevious
 }
 
 export type ChainCheck = { readonly lines: number; readonly head: string; readonly flaw?: string }

@@ -84,7 +84,7 @@ function refuse(id: string, door: Door, why: string, request: Texts | undefined)
     const text = request === undefined ? {} : auditText(request)
     door.audit?.note({ event: 'NOSIGN', door: door.name, id, why, ...text })
   } catch (error) {
-    door.journal.say('always', `Error: the audit log: ${error instanceof Error ? error.message : 'unknown reason'}`)
+    door.journal.say('always', `Error: ${error instanceof Error ? error.message : 'unknown reason'}`)
   }
   return undefined
 }
