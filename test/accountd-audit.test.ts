@@ -1,11 +1,11 @@
 // The audit log of accountd, where it is not one process that writes to one file on a disk with room.
 import assert from 'node:assert/strict'
-import { existsSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { askOnce, makeKeyFolder, ourAccountd, runStdio, signingInput, startHolder } from './accountd-world.ts'
 import { runCommand } from './command.ts'
-import { until } from './until.ts'
+import { readSoFar, until } from './until.ts'
 
 const header = { alg: 'RS256', nonce: 'n', url: 'https://ca.example/acme/order', kid: 'https://ca.example/acme/acct/1' }
 const line = signingInput(header)
@@ -34,6 +34,24 @@ test('one process for each connection by ssh, and one for the socket: they write
   const { code, out } = await runCommand(['accountd', 'check-audit', `${audit}.1`, audit])
   assert.equal(code, 0, out)
   assert.match(out, new RegExp(`^${2 * 4 + 3 * 50 + 50 + 1 + 2 + 50} lines`))
+})
+
+test('SIGHUP: a log that cannot be opened anew keeps the audit log from nothing', async () => {
+  using folder = makeKeyFolder('accountd-hup')
+  const [logs, audit] = [join(folder.path, 'logs'), join(folder.path, 'audit')]
+  mkdirSync(logs)
+  await using holder = await startHolder(
+    ourAccountd,
+    folder.path,
+    `privkey = file:${folder.keyFile}\naudit-log = ${audit}\nlogfile = ${logs}/log\n`,
+  )
+  renameSync(logs, `${logs}.old`)
+  renameSync(audit, `${audit}.1`)
+  process.kill(holder.pid, 'SIGHUP')
+  await until('it says what it cannot open', () => /ENOENT.*logs\/log/.test(holder.log()), { logs: [holder] })
+  assert.ok(await askOnce(holder.socket, line))
+  assert.match(readSoFar(audit), /SIGNED/)
+  assert.match(readFileSync(`${logs}.old/log`, 'utf8'), /SIGNED/)
 })
 
 test('what cannot be written to the audit log is not signed, and it is said which file that is', async () => {

@@ -23,7 +23,7 @@ export type AccountdParts = {
 
 /** Signs for whoever may connect. Disposing of it ends it in order. */
 export interface Accountd extends AsyncDisposable {
-  /** Its files were moved away. */
+  /** Its files were moved away. One that cannot be opened anew goes on where it is, and keeps no other from it. */
   reopen(): void
 }
 
@@ -61,8 +61,12 @@ export async function startAccountd(settings: AccountdSettings, parts: AccountdP
   const disposables = stack.move()
   return {
     reopen() {
-      journal.reopen()
-      doors.audit?.reopen()
+      for (const file of [doors.audit, journal])
+        try {
+          file?.reopen()
+        } catch (error) {
+          journal.say('always', `Error: ${error instanceof Error ? error.message : 'unknown reason'}`)
+        }
     },
     async [Symbol.asyncDispose]() {
       journal.say('usual', 'Shutting down and closing lacme Account Key Manager')

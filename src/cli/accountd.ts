@@ -92,13 +92,7 @@ async function run(settings: AccountdSettings, isStdio: boolean, runner: Runner,
     error: (message) => journal.say('always', message),
   })
   await using accountd = await startAccountd(settings, parts)
-  process.on('SIGHUP', () => {
-    try {
-      accountd.reopen()
-    } catch (error) {
-      journal.say('always', `Error: ${error instanceof Error ? error.message : String(error)}`)
-    }
-  })
+  process.on('SIGHUP', () => accountd.reopen())
   systemd.ready()
   await stopped
   systemd.stopping()
