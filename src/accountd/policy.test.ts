@@ -63,6 +63,8 @@ const ending: readonly [string, string, unknown][] = [
   ['by another word', kid, { status: 'revoked' }],
   ['no JSON to us', kid, '\ufeff{"status":"deactivated"}'],
   ['no JSON to us, either', kid, "{'status':'deactivated'}"],
+  ['JSON to Python only, escaped', kid, '{"st\\u0061tus":"de\\u0061ctivated","x":NaN}'],
+  ['JSON in UTF-16', kid, Buffer.from('{"status":"deactivated"}', 'utf16le').toString()],
   ['account with a query', `${kid}?authz/1`, { status: 'deactivated' }],
   ['account by a detour', at('authz/../acct/1'), { status: 'deactivated' }],
   ['account with an encoded letter', at('authz/%2e%2e/acct/1'), { status: 'deactivated' }],
@@ -81,6 +83,8 @@ test('without a policy: all that lacme-accountd signs, but what ends the account
     assert.ok(!signs(ask(headerFor(url), payload), account), what)
     assert.ok(signs(ask(headerFor(url), payload), everything), `${what}, at the admin socket`)
   }
+  const twoAddresses = `{"alg":"ES256","kid":"${kid}","nonce":"n","url":"${kid}","url":"${at('authz/1/2')}"}`
+  assert.ok(!signs(ask(twoAddresses, { status: 'deactivated' }), account), 'two addresses, one of them the account')
   assert.ok(signs(ask({ alg: '', nonce: 1, url: 'x', jwk: 'y' }, 'hello'), account), 'values are not looked at')
 })
 

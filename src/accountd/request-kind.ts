@@ -54,17 +54,23 @@ export function kindOf({ header, payloadText }: SigningRequest, accountUrl: stri
 }
 
 /** Would it give the account to another key, or end it? Errs on that side: it is asked where all else is signed. */
-export function endsAccount({ header, payloadText }: SigningRequest): boolean {
+export function endsAccount({ header, headerText, payloadText }: SigningRequest): boolean {
   const { url } = header
   if (typeof url === 'string' && /key-?change|key-?roll|rollover/i.test(url)) return true
   if (payloadText === '') return false
   const payload = readObject(payloadText)
-  // Nobody should read it; in case that somebody does.
-  if (payload === undefined) return /deactivat|revoked|signature/i.test(payloadText)
+  // Nobody should read it; in case that somebody does (Python takes NaN, and UTF-16), with nothing hidden in it.
+  if (payload === undefined) return /deactivat|revoked|signature|[\\\0]/i.test(payloadText)
   const names = keysOf(payloadText).map(fold)
   if (['protected', 'signature', 'oldkey'].some((name) => Object.keys(payload).map(fold).includes(name))) return true
   if (!names.includes('status')) return false
-  return hasTwins(payloadText) || payload.status !== 'deactivated' || !isAuthorizationUrl(url, undefined)
+  // Of two addresses, we take the second.
+  return (
+    hasTwins(payloadText) ||
+    hasTwins(headerText) ||
+    payload.status !== 'deactivated' ||
+    !isAuthorizationUrl(url, undefined)
+  )
 }
 
 /** As RFC 8555's examples and the CAs that there are name them: …/authz/…, /authZ/…, /authz-v3/…, /authorization/… */
