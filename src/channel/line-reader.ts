@@ -2,7 +2,7 @@
 export type Line =
   | { readonly kind: 'line'; readonly text: string }
   /** Not ended by CR LF, or longer than may be: nothing after it can be understood. */
-  | { readonly kind: 'broken'; readonly why: string }
+  | { readonly kind: 'broken'; readonly why: string; readonly text?: string }
 
 /** Cuts octets into lines. After a broken one there are no more. */
 export interface LineReader {
@@ -16,11 +16,11 @@ export function createLineReader(maxBytes: number): LineReader {
   let length = 0
   let isBroken = false
 
-  function broken(why: string): Line {
+  function broken(why: string, text?: string): Line {
     isBroken = true
     parts = []
     length = 0
-    return { kind: 'broken', why }
+    return { kind: 'broken', why, ...(text === undefined ? {} : { text }) }
   }
 
   return {
@@ -45,7 +45,7 @@ export function createLineReader(maxBytes: number): LineReader {
         parts = []
         length = 0
         if (text.endsWith('\r\n')) lines.push({ kind: 'line', text: text.slice(0, -2) })
-        else lines.push(broken('line without CR at its end'))
+        else lines.push(broken('line without CR at its end', text.slice(0, -1)))
       }
       return lines
     },

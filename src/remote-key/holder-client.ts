@@ -1,6 +1,6 @@
 import type { Readable, Writable } from 'node:stream'
 import { createLineReader } from '../channel/line-reader.ts'
-import { type Greeting, maxLineBytes, parseGreeting } from './protocol.ts'
+import { checkVersion, type Greeting, maxLineBytes, parseGreeting } from './protocol.ts'
 
 /** A way to the holder of a key: a socket, or a child process. */
 export type Wire = {
@@ -44,7 +44,10 @@ export function createHolderClient(open: (signal: AbortSignal) => Promise<Wire>,
     if (connection?.isOpen() === true) return connection
     const made = createConnection(await open(signal))
     try {
-      const [version, jwk] = [await made.line(signal), await made.line(signal)]
+      const version = (await made.line(signal)) ?? made.broken()
+      // A shell that greets, and then waits for commands, has no second line.
+      if (version !== undefined) checkVersion(version)
+      const jwk = await made.line(signal)
       if (version === undefined || jwk === undefined) throw new Error(`it says nothing, and is gone${await made.why()}`)
       const greeting = parseGreeting(version, jwk)
       if (known !== undefined && known.thumbprint !== greeting.thumbprint)
@@ -124,6 +127,8 @@ function readSignature(line: string): Uint8Array {
 type Connection = {
   line(signal: AbortSignal): Promise<string | undefined>
   write(text: string): void
+  /** What it said that was no line of the protocol. */
+  broken(): string | undefined
   isOpen(): boolean
   setIdle(isIdle: boolean): void
   close(): void
@@ -134,6 +139,7 @@ function createConnection(wire: Wire): Connection {
   const reader = createLineReader(maxLineBytes)
   const lines: string[] = []
   let isOpen = true
+  let broken: string | undefined
   let wake: () => void = () => undefined
   const end = () => {
     isOpen = false
@@ -142,7 +148,10 @@ function createConnection(wire: Wire): Connection {
   wire.input.on('data', (chunk: Buffer) => {
     for (const line of reader.push(chunk)) {
       if (line.kind === 'line' && lines.length < 4) lines.push(line.text)
-      else end()
+      else {
+        broken = line.text
+        end()
+      }
     }
     wake()
   })
@@ -166,6 +175,7 @@ function createConnection(wire: Wire): Connection {
       }
     },
     write: (text) => void wire.output.write(text, 'latin1'),
+    broken: () => broken,
     isOpen: () => isOpen,
     setIdle: (isIdle) => wire.setIdle(isIdle),
     close() {

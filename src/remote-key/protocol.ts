@@ -34,10 +34,7 @@ export function formatGreeting({ alg, thumbprint, publicJwk, accountUrl }: Greet
  * @throws Error when that is no holder of a key
  */
 export function parseGreeting(versionLine: string, jwkLine: string): Greeting {
-  const [, version, extraText = '{}'] = /^(\d+) OK(?: (.*))?$/s.exec(versionLine) ?? []
-  if (version === undefined) throw new Error(`what answers is no lacme-accountd: ${quote(versionLine)}`)
-  if (version !== '1') throw new Error(`it speaks version ${version} of the protocol; only 1 is known`)
-  const [extra, jwk] = [readObject(extraText), readObject(jwkLine)]
+  const [extra, jwk] = [readObject(checkVersion(versionLine)), readObject(jwkLine)]
   const [given, alg, kid] = [extra['jwk-thumbprint'], extra.alg ?? 'RS256', extra.kid]
   const isShown = Object.keys(jwk).length > 0
   const publicJwk = isShown ? requireJwk(jwk) : undefined
@@ -50,6 +47,20 @@ export function parseGreeting(versionLine: string, jwkLine: string): Greeting {
   if (publicJwk === undefined && kid === undefined)
     throw new Error("it shows neither the key nor the account's address")
   return { alg, thumbprint, publicJwk, accountUrl: kid }
+}
+
+/**
+ * @returns what more the first line says
+ * @throws Error when that is no holder of a key
+ */
+export function checkVersion(line: string): string {
+  const [, version, extraText = '{}'] = /^(\d+) OK(?: (.*))?$/s.exec(line) ?? []
+  if (version === undefined)
+    throw new Error(
+      `what answers is no lacme-accountd, or something else is printed before it (by a login shell, say): ${quote(line)}`,
+    )
+  if (version !== '1') throw new Error(`it speaks version ${version} of the protocol; only 1 is known`)
+  return extraText
 }
 
 function requireJwk(jwk: JsonObject): Record<string, string> {
