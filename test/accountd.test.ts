@@ -1,6 +1,6 @@
 // acmems accountd beside lacme-accountd: the same answers; and what clients and files can be, it lives and says so.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { createPublicKey, verify } from 'node:crypto'
 import {
   chmodSync,
@@ -229,6 +229,20 @@ test('loose modes and wrong owners are refused', async () => {
   assert.match(await refusal(), /Insecure owner of .*run/)
 })
 
+test('a socket that cannot be had: it is said why, and what to do', async () => {
+  using folder = makeKeyFolder('accountd-no-socket')
+  const refusal = async (socket: string) => {
+    const { code, err } = await runStdio(ourAccountd, ['--privkey', `file:${folder.keyFile}`, '--socket', socket], '')
+    assert.equal(code, 1)
+    return err
+  }
+  assert.match(
+    await refusal(join(folder.path, 'none', 'S')),
+    /there is no folder .*none for the socket .*gone after each/,
+  )
+  assert.match(await refusal('fd:77'), /fd:77: descriptor 77 is no UNIX socket/)
+})
+
 test('what is wrong in the configuration is said', async () => {
   using folder = makeKeyFolder('accountd-config')
   const config = join(folder.path, 'c.conf')
@@ -403,6 +417,15 @@ test('the server has a user of its own: it can have things signed, and cannot re
   const connects = `import net from 'node:net'; net.connect('${run}/S').on('data', (d) => { console.log(String(d)); process.exit() }).on('error', (e) => { console.log(e.code); process.exit() })`
   assert.match((await as(server, group, connects)).out, /EACCES/, '0600 is for the keeper alone')
   await holder.stop()
+
+  // As root left it, who tried it by hand.
+  const bySomebody = `require('net').createServer().listen('${run}/S', () => process.kill(process.pid, 'SIGKILL'))`
+  spawnSync(process.execPath, ['-e', `process.umask(0o177); ${bySomebody}`])
+  const { command, args } = ourAccountd
+  const argv = [...args, '--config', '/dev/null', '--privkey', `file:${folder.keyFile}`, '--socket', `${run}/S`]
+  const { stderr } = spawnSync(command, argv, { cwd: '/', env: {}, uid: keeper, gid: group, encoding: 'utf8' })
+  assert.match(stderr, /run\/S is there already, and another user's: .* remove it/)
+  rmSync(`${run}/S`)
   writeFileSync(join(folder.path, 'c.conf'), `privkey = file:${folder.keyFile}\nsocket-mode = 0660\n`)
   await using shared = startChild(
     process.execPath,

@@ -25,7 +25,9 @@ export async function listenOnSocket(
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: false }, accept)
   const inherited = /^fd:(\d{1,4})$/.exec(given)?.[1]
   if (inherited !== undefined) {
-    await listening(server, () => server.listen({ fd: Number(inherited) }))
+    await listening(server, () => server.listen({ fd: Number(inherited) })).catch((cause: unknown) => {
+      throw new Error(`${given}: descriptor ${inherited} is no UNIX socket that one can listen at`, { cause })
+    })
     return { [Symbol.asyncDispose]: () => closed(server) }
   }
   const place = resolve(given)
@@ -33,6 +35,10 @@ export async function listenOnSocket(
   // Node.js, which removes what it bound when it closes, then removes nothing that a successor made.
   const draft = join(dirname(place), `.${process.pid.toString(36)}`)
   for (const path of [place, draft]) checkSocketPath(path)
+  if (lstatOf(dirname(place)) === undefined)
+    throw new Error(
+      `there is no folder ${dirname(place)} for the socket ${place}: make it; what is below /run is gone after each boot (systemd: RuntimeDirectory=, or tmpfiles.d)`,
+    )
   checkFoldersOf(place, who)
   removeDraft(draft)
   const before = process.umask(0o177)
@@ -113,6 +119,12 @@ function isListening(path: string): Promise<boolean> {
       if (code === 'ECONNREFUSED' || code === 'ENOENT') resolve(false)
       // Its queue is full: somebody is there.
       else if (code === 'EAGAIN') resolve(true)
+      else if (code === 'EACCES')
+        reject(
+          new Error(
+            `${path} is there already, and another user's: nobody can say from here whether somebody listens there; if not, remove it`,
+          ),
+        )
       else reject(error)
     })
   })
