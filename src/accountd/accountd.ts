@@ -125,7 +125,13 @@ function openDoors(settings: AccountdSettings, parts: AccountdParts, stack: Asyn
   }
 }
 
-type Connection = { readonly socket: Socket; readonly session: Session; lastMs: number }
+type Connection = {
+  readonly socket: Socket
+  readonly session: Session
+  lastMs: number
+  /** The line that it was in at the last look, and since when. */
+  line: { readonly number: number | undefined; readonly sinceMs: number }
+}
 
 function createConnections(clock: Clock, journal: Journal, signal: AbortSignal) {
   const open = new Map<number, Connection>()
@@ -136,10 +142,13 @@ function createConnections(clock: Clock, journal: Journal, signal: AbortSignal) 
     for (;;) {
       await clock.sleep(sweepMs, signal)
       const nowMs = clock.monotonicMs()
-      for (const [id, { socket, session, lastMs }] of open) {
-        if (!session.isInLine() || nowMs - lastMs < lineMs) continue
+      for (const [id, connection] of open) {
+        const number = connection.session.openLine()
+        // Whoever sends an octet now and then has begun it no later.
+        if (number !== connection.line.number) connection.line = { number, sinceMs: nowMs }
+        if (number === undefined || nowMs - connection.line.sinceMs < lineMs) continue
         journal.say('always', `[${id}] NOSIGN [half a line for more than ${lineMs / 1000} s]`)
-        socket.destroy()
+        connection.socket.destroy()
       }
     }
   }
@@ -161,7 +170,8 @@ function createConnections(clock: Clock, journal: Journal, signal: AbortSignal) 
       // Node.js ends the process where nobody listens for one.
       socket.on('error', () => undefined)
       const session = serveSession(socket, socket, String(id), door)
-      const connection = { socket, session, lastMs: clock.monotonicMs() }
+      const nowMs = clock.monotonicMs()
+      const connection: Connection = { socket, session, lastMs: nowMs, line: { number: undefined, sinceMs: nowMs } }
       open.set(id, connection)
       socket.on('data', () => {
         connection.lastMs = clock.monotonicMs()

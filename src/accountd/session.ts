@@ -23,18 +23,20 @@ export type Door = {
 /** A connection being served. */
 export type Session = {
   readonly done: Promise<void>
-  /** Has it begun a line that it does not end? */
-  readonly isInLine: () => boolean
+  /** Which line it has begun and not ended, counted from nought; undefined between lines. */
+  readonly openLine: () => number | undefined
 }
 
 /** Speaks until the peer goes, or asks for what is not signed. Never rejects: whatever comes is the peer's own affair. */
 export function serveSession(input: Readable, output: Writable, id: string, door: Door): Session {
   const reader = createLineReader(maxLineBytes)
+  let lines = 0
 
   async function* answers(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
     yield door.greeting
     for await (const chunk of chunks) {
       for (const line of reader.push(chunk)) {
+        lines += 1
         const signature = await signLine(line, id, door)
         if (signature === undefined) return
         yield `${signature}\r\n`
@@ -44,7 +46,7 @@ export function serveSession(input: Readable, output: Writable, id: string, door
   }
 
   return {
-    isInLine: () => reader.pendingBytes > 0,
+    openLine: () => (reader.pendingBytes > 0 ? lines : undefined),
     done: pipeline(input, answers, output).catch((error: unknown) => {
       door.journal.say('debug', `[${id}] ${error instanceof Error ? error.message : 'the connection broke'}`)
     }),
