@@ -272,6 +272,8 @@ test('what is wrong in the configuration is said', async () => {
     assert.deepEqual([code, out], [1, ''], text)
     assert.match(err, expected, text)
   }
+  const bounded = await outcome(`${key}order-rate = 1/1d\n`)
+  assert.match(bounded.err, /with --stdio, rate and order-rate are of this connection alone/)
   // Specifiers, and a comment behind a value, as lacme reads them.
   const name = folder.keyFile.slice(dirname(folder.keyFile).length)
   const { code, err, out } = await outcome(`privkey = file:%T${name} ; the key\nquiet = Yes\n`, { TMPDIR: folder.path })

@@ -78,6 +78,11 @@ async function run(settings: AccountdSettings, isStdio: boolean, runner: Runner,
   const key = await openHeldKey(settings, { who, environment, signal: ended.signal, askPassphrase })
   const socketGid = settings.socketGroup === undefined ? undefined : gidOf(settings.socketGroup)
   const parts = { key, journal, clock: systemClock, who, socketGid }
+  if (isStdio && (settings.rate ?? settings.orderRate) !== undefined)
+    journal.say(
+      'usual',
+      'Warning: with --stdio, rate and order-rate are of this connection alone, and the next one begins anew; at a socket they are of all (see docs/accountd.md)',
+    )
   if (isStdio) {
     process.once('SIGHUP', () => process.exit(0))
     process.stdout.on('error', () => process.exit(0))
