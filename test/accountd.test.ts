@@ -14,6 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { connect, createServer } from 'node:net'
+import { userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -279,6 +280,8 @@ test('what is wrong in the configuration is said', async () => {
   const { code, err, out } = await outcome(`privkey = file:%T${name} ; the key\nquiet = Yes\n`, { TMPDIR: folder.path })
   assert.deepEqual([code, err], [0, ''])
   assert.match(out, /^1 OK /)
+  const elsewhere = await runStdio(ourAccountd, ['--stdio', '--config', '%h/none.conf'], '', { HOME: folder.path })
+  assert.match(elsewhere.err, new RegExp(`open '${userInfo().homedir}/none.conf'`), 'not what HOME says')
 })
 
 test('with keyid only what gets certificates is signed, and the key stays hidden; the admin socket signs the rest', async () => {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { homedir, userInfo } from 'node:os'
+import { userInfo } from 'node:os'
 import { environment } from '../config/environment.ts'
 import type { Runner } from '../lacme/specifiers.ts'
 
@@ -17,7 +17,8 @@ export function whoWeAre(): Runner {
 function ownUser(): { uid: number; gid: number; username: string; home: string } {
   const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0]
   try {
-    return { uid, gid, username: userInfo().username, home: homedir() }
+    const { username, homedir: home } = userInfo()
+    return { uid, gid, username, home }
   } catch {
     return { uid, gid, username: String(uid), home: environment.HOME ?? '/' }
   }

@@ -4,6 +4,7 @@ export type Runner = {
   readonly gid: number
   readonly user: string
   readonly group: string
+  /** As the system's list of users has it; HOME may say another one. */
   readonly home: string
   readonly environment: Readonly<Record<string, string | undefined>>
 }
@@ -28,11 +29,12 @@ export function expandSpecifiers(
 function meaningOf(letter: string, { uid, gid, user, group, home, environment }: Runner): string | undefined {
   const given = (name: string, otherwise: string) => environment[name] || otherwise
   const isRoot = uid === 0
+  const ownHome = environment.HOME || home
   switch (letter) {
     case 'C':
-      return isRoot ? '/var/cache' : given('XDG_CACHE_HOME', `${home}/.cache`)
+      return isRoot ? '/var/cache' : given('XDG_CACHE_HOME', `${ownHome}/.cache`)
     case 'E':
-      return isRoot ? '/etc' : given('XDG_CONFIG_HOME', `${home}/.config`)
+      return isRoot ? '/etc' : given('XDG_CONFIG_HOME', `${ownHome}/.config`)
     case 't':
       return isRoot ? '/run' : environment.XDG_RUNTIME_DIR
     case 'T':
