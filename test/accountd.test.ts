@@ -370,7 +370,7 @@ test('keys that are locked: a pass phrase from a file, from the terminal, or gpg
     let shown = ''
     child.stdout.on('data', (chunk) => {
       shown += String(chunk)
-      if (shown.includes('pass phrase:') && !child.stdin.writableEnded) child.stdin.end('open sesamX\x7fe\n')
+      if (shown.includes('pass phrase:') && !child.stdin.writableEnded) child.stdin.end('opne\x15open sesamX\x7fe\n')
     })
     await new Promise((done) => child.once('close', done))
     assert.match(shown, /1 OK \{"alg":"RS256"/)

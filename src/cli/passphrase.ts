@@ -4,8 +4,9 @@ import { ReadStream } from 'node:tty'
 /** Asks at the terminal, wherever standard input comes from; what is typed is not shown. @throws Error without one */
 export async function askPassphrase(prompt: string): Promise<string> {
   const terminal = openTerminal()
-  process.stderr.write(prompt)
+  // First: who types at once must not see it.
   terminal.setRawMode(true)
+  process.stderr.write(prompt)
   try {
     let typed = ''
     for await (const chunk of terminal) {
@@ -13,7 +14,9 @@ export async function askPassphrase(prompt: string): Promise<string> {
         if (character === '\r' || character === '\n') return typed
         if (character === '\u0003' || (character === '\u0004' && typed === ''))
           throw new Error('no pass phrase was given')
-        typed = character === '\u007f' || character === '\b' ? typed.slice(0, -1) : typed + character
+        // Control and U, as at any terminal: from the beginning.
+        if (character === '\u0015') typed = ''
+        else typed = character === '\u007f' || character === '\b' ? typed.slice(0, -1) : typed + character
       }
     }
     throw new Error('no pass phrase was given')
