@@ -34,6 +34,11 @@ export function takeInherited(transport: Transport, address: string): number | u
   return descriptor
 }
 
+/** Is there one that nobody has taken yet? */
+export function hasInherited(transport: Transport, address: string): boolean {
+  return adopted.has(`${transport} ${canonicalAddress(address)}`)
+}
+
 /** `3-5,8`, as of a flag `--sockets`; nothing where there is none. @throws Error when it is none */
 export function parseDescriptors(text = ''): number[] {
   if (text === '') return []

@@ -1,6 +1,6 @@
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram'
 import { createServer, type Server } from 'node:net'
-import { takeInherited } from '../http/inherited-sockets.ts'
+import { hasInherited, takeInherited } from '../http/inherited-sockets.ts'
 import { boundAddressOf, describeListenFailure, hostAndPort } from '../http/listen-address.ts'
 import { listenAt } from '../http/listener.ts'
 import { createDnsConnections, type DnsConnectionLimits } from './dns-connections.ts'
@@ -70,9 +70,23 @@ async function answerDatagram(
 /** The same port for both; where the system chooses it, it may be free for only one of them. */
 async function bindBoth(address: string): Promise<{ server: Server; udp: UdpSocket }> {
   const { host, port } = hostAndPort(address)
-  for (let attempt = 1; ; attempt++) {
+  const listen = async (): Promise<Server> => {
     const server = createServer({ allowHalfOpen: true, noDelay: true })
     await listenAt(server, address)
+    return server
+  }
+  // An inherited one that is closed cannot be had again: what may fail comes first.
+  if (port !== 0 && hasInherited('tcp', address)) {
+    const udp = await bindUdp(address, host, port)
+    try {
+      return { server: await listen(), udp }
+    } catch (error) {
+      udp.close()
+      throw error
+    }
+  }
+  for (let attempt = 1; ; attempt++) {
+    const server = await listen()
     const chosen = server.address()
     try {
       const taken = typeof chosen === 'object' && chosen !== null ? chosen.port : port
@@ -90,9 +104,10 @@ function bindUdp(address: string, host: string, port: number): Promise<UdpSocket
     const udp = createSocket({ type: isIpv6 ? 'udp6' : 'udp4', ipv6Only: isIpv6 })
     const fail = (error: NodeJS.ErrnoException) => {
       udp.close()
-      reject(describeListenFailure(address, error))
+      reject(describeListenFailure(`${address} by UDP${isTcpThere ? ' (for TCP, a socket was passed on)' : ''}`, error))
     }
     udp.once('error', fail)
+    const isTcpThere = hasInherited('tcp', address)
     const inherited = takeInherited('udp', address)
     udp.bind(inherited === undefined ? { address: host, port, exclusive: true } : { fd: inherited }, () => {
       udp.off('error', fail)
