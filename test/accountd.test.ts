@@ -253,7 +253,7 @@ test('what is wrong in the configuration is said', async () => {
   }
   const key = `privkey = file:${folder.keyFile}\n`
   for (const [text, expected] of [
-    ['', /'privkey' is not specified/],
+    ['', /'privkey' is not specified in .*c\.conf: write privkey = file:PATH there/],
     ['privkey = pkcs11:foo\n', /Unsupported method: pkcs11:foo/],
     [`${key}[section]\n`, /Invalid section\(s\): section/],
     [`${key}color = red\n`, /Unknown option\(s\): color/],
@@ -265,7 +265,10 @@ test('what is wrong in the configuration is said', async () => {
     [`${key}wildcards = true\n`, /c\.conf:2: wildcards: "true" is neither yes nor no/],
     [`${key}rate = many\n`, /c\.conf:2: rate: .*no rate; write 600\/1h/],
     [`${key}socket-mode = 0666\n`, /0600, or 0660 for a group/],
-    [`${key}names = exa_mple.org\nserver = https://ca.example/dir\n`, /exa_mple/],
+    [`${key}names = exa_mple.org\nserver = https://ca.example/dir\n`, /c\.conf:2: names: .*exa_mple/],
+    [`${key}names = ::1%eth0\nserver = https://ca.example/dir\n`, /c\.conf:2: names: .*no.* IP address/],
+    [`${key}keyid = 123456\n`, /c\.conf:2: keyid: "123456" is no address of a CA/],
+    [`${key}keyid = https://CA.example/acct/1\n`, /c\.conf:2: keyid: .* is not how a CA writes/],
     ['privkey = file:/nonexistent\n', /ENOENT/],
     [`privkey = file:${config}\n`, /Insecure permissions|Not a private key/],
   ] as const) {
@@ -291,7 +294,7 @@ test('with keyid only what gets certificates is signed, and the key stays hidden
   await using holder = await startHolder(
     ourAccountd,
     folder.path,
-    `privkey = file:${folder.keyFile}\nkeyid = ${kid}\nadmin-socket = ${admin}\nlogfile = ${folder.path}/log\naudit-log = ${folder.path}/audit\nnames = *.example.org\norder-rate = 3/1h\n`,
+    `privkey = file:${folder.keyFile}\nkeyid = ${kid}\nadmin-socket = ${admin}\nlogfile = ${folder.path}/log\naudit-log = ${folder.path}/audit\nnames = *.example.org 2001:DB8:0::1\norder-rate = 4/1h\n`,
   )
   const greeting = await dial(holder.socket)
   assert.equal(JSON.parse((await greeting.line())?.slice(5) ?? '').kid, kid)
@@ -309,6 +312,8 @@ test('with keyid only what gets certificates is signed, and the key stays hidden
   assert.ok(await askOnce(admin, deactivate))
   assert.ok(await askOnce(holder.socket, order('a.example.org')))
   assert.ok(await askOnce(holder.socket, order('a.example.org')))
+  const address = signingInput(header, { identifiers: [{ type: 'ip', value: '2001:db8::1' }] })
+  assert.ok(await askOnce(holder.socket, address), 'however it is written')
   assert.equal(await askOnce(holder.socket, order('a.example.org')), undefined, 'order-rate')
   const log = readFileSync(join(folder.path, 'log'), 'utf8')
   assert.match(log, /^\[\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}\] \[\d+\] SIGNED header=base64url\(\{"alg"/m)

@@ -117,7 +117,7 @@ test('issuing: what gets certificates, of this account, at this CA', () => {
 test('names: each of an order must be among them', () => {
   const allowed = (...identifiers: unknown[]) => signs(ask(headerFor(at('new-order')), { identifiers }), named)
   const dns = (value: unknown, more: object = {}) => ({ type: 'dns', value, ...more })
-  assert.ok(allowed(dns('www.example.org'), dns('A.example.com'), { type: 'ip', value: '2001:db8::1' }))
+  assert.ok(allowed(dns('www.example.org'), dns('A.example.com'), { type: 'ip', value: '2001:DB8:0::1' }))
   for (const bad of [
     dns('www.example.net'),
     dns('*.example.org'),
@@ -128,6 +128,7 @@ test('names: each of an order must be among them', () => {
     dns(['www.example.org']),
     dns('www.example.org', { Value: 'evil.example' }),
     { type: 'ip', value: '192.0.2.1' },
+    { type: 'ip', value: '2001:db8::1%eth0' },
     { type: 'email', value: 'www.example.org' },
     'www.example.org',
     null,

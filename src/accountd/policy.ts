@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import { parseDnsName } from '../acme/identifier.ts'
+import { parseDnsName, parseIpAddress } from '../acme/identifier.ts'
 import { isJsonObject } from '../acme/json-object.ts'
 import { coversName, type NamePattern } from '../policy/name-pattern.ts'
 import type { SigningRequest } from '../remote-key/protocol.ts'
@@ -22,6 +22,7 @@ export type Policy = {
 
 export type NameList = {
   readonly patterns: readonly NamePattern[]
+  /** As RFC 5952 writes them. */
   readonly addresses: readonly string[]
   readonly wildcards: boolean
 }
@@ -81,9 +82,9 @@ function isListed(identifier: unknown, { patterns, addresses, wildcards }: NameL
     return false
   const { type, value } = identifier
   if (typeof value !== 'string') return false
-  if (type === 'ip') return isIP(value) !== 0 && addresses.includes(value)
-  if (type !== 'dns' || isIP(value) !== 0) return false
+  if (type !== 'ip' && (type !== 'dns' || isIP(value) !== 0)) return false
   try {
+    if (type === 'ip') return addresses.includes(parseIpAddress(value).value)
     return coversName(patterns, wildcards, parseDnsName(value))
   } catch {
     return false

@@ -1,11 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { parseIpAddress } from '../acme/identifier.ts'
 import { parseLacmeFile, type Values } from '../lacme/lacme-file.ts'
 import { expandSpecifiers, type Runner } from '../lacme/specifiers.ts'
 import { parseNamePattern } from '../policy/name-pattern.ts'
 import { lacmeKeys, ownKeys } from './configuration-keys.ts'
 import type { NameList, Policy } from './policy.ts'
 import type { Rate } from './rate.ts'
+import { isPlainUrl } from './request-kind.ts'
 
 /** As on the command line, which wins over the file. */
 export type AccountdFlags = {
@@ -53,9 +55,11 @@ export function readSettings(flags: AccountdFlags, runner: Runner): AccountdSett
   const expand = (text: string) => expandOwn(text, runner)
   const pathOf = (key: string) => read(key, expand)
   const privkey = flags.privkey ?? textOf('privkey')
-  if (privkey === undefined) throw new Error(`'privkey' is not specified${isThere ? ` in ${file}` : ''}`)
-  const keyid = textOf('keyid')
-  const wildcards = read('wildcards', parseYesOrNo) ?? false
+  if (privkey === undefined)
+    throw new Error(
+      `'privkey' is not specified${isThere ? ` in ${file}` : `, and there is no ${file}`}: write privkey = file:PATH there, or say --privkey=file:PATH`,
+    )
+  const keyid = read('keyid', parseAccountUrl)
   return {
     privkey: parsePrivkey(privkey, expand),
     gpg: (textOf('gpg') ?? 'gpg --quiet').split(/\s+/),
@@ -67,7 +71,7 @@ export function readSettings(flags: AccountdFlags, runner: Runner): AccountdSett
     logFile: pathOf('logfile'),
     auditFile: pathOf('audit-log'),
     keyid,
-    policy: readPolicy(textOf, keyid, wildcards),
+    policy: readPolicy(textOf, read, keyid),
     rate: read('rate', parseRate),
     orderRate: read('order-rate', parseRate),
     verbosity:
@@ -125,25 +129,26 @@ function parsePrivkey(text: string, expand: (text: string) => string): string {
   return `${method}:${expand(rest)}`
 }
 
-function readPolicy(
-  textOf: (key: string) => string | undefined,
-  keyid: string | undefined,
-  wildcards: boolean,
-): Policy {
-  const [word, server, names] = [textOf('policy'), textOf('server'), textOf('names')]
+type Read = <T>(key: string, parse: (text: string) => T) => T | undefined
+
+function readPolicy(textOf: (key: string) => string | undefined, read: Read, keyid: string | undefined): Policy {
+  const word = textOf('policy')
+  const server = read('server', originOf)
+  const wildcards = read('wildcards', parseYesOrNo) ?? false
+  const names = read('names', (text) => parseNames(text, wildcards))
   if (word !== undefined && word !== 'issuing' && word !== 'account')
     throw new Error(`policy = ${word}: write "issuing", or "account" for what lacme-accountd signs`)
   if (word === 'account' && (keyid !== undefined || names !== undefined))
     throw new Error('keyid and names go with policy = issuing: leave policy out')
   const isIssuing = word === 'issuing' || keyid !== undefined || names !== undefined
-  const origins = [server, keyid].filter((url) => url !== undefined).map(originOf)
+  const origins = [server, keyid === undefined ? undefined : originOf(keyid)].filter((origin) => origin !== undefined)
   if (isIssuing && origins.length === 0)
     throw new Error("policy = issuing and names need to know the CA: set server, the CA's directory, or keyid")
   return {
     reach: isIssuing ? 'issuing' : 'account',
     origins,
     accountUrl: keyid,
-    names: names === undefined ? undefined : parseNames(names, wildcards),
+    names,
   }
 }
 
@@ -152,9 +157,20 @@ function originOf(url: string): string {
   return new URL(url).origin
 }
 
+/** Requests are compared with it to the letter. */
+function parseAccountUrl(text: string): string {
+  originOf(text)
+  if (!isPlainUrl(text))
+    throw new Error(
+      `${JSON.stringify(text)} is not how a CA writes an account's address, and nothing would be signed: take it from "acmems account show", or from what lacme account prints`,
+    )
+  return text
+}
+
 function parseNames(text: string, wildcards: boolean): NameList {
   const words = text.split(/[\s,]+/).filter(Boolean)
-  const addresses = words.filter((word) => isIP(word) !== 0)
+  // As orders have them.
+  const addresses = words.filter((word) => isIP(word) !== 0).map((word) => parseIpAddress(word).value)
   return { addresses, wildcards, patterns: words.filter((word) => isIP(word) === 0).map(parseNamePattern) }
 }
 
