@@ -230,6 +230,28 @@ test('loose modes and wrong owners are refused', async () => {
   assert.match(await refusal(), /Insecure owner of .*run/)
 })
 
+test('a configuration that others can change: nothing is promised by it; what lacme has there is only warned of', async () => {
+  using folder = makeKeyFolder('accountd-loose')
+  const config = join(folder.path, 'c.conf')
+  const outcome = async (text: string, mode: number) => {
+    writeFileSync(config, `privkey = file:${folder.keyFile}\n${text}`)
+    chmodSync(config, mode)
+    const { code, err } = await runStdio(ourAccountd, ['--stdio', '--quiet', '--config', config], '')
+    return { code, err }
+  }
+  assert.deepEqual(await outcome(`keyid = ${kid}\n`, 0o640), { code: 0, err: '' })
+  for (const text of [`keyid = ${kid}\n`, 'policy = account\n']) {
+    const { code, err } = await outcome(text, 0o660)
+    assert.deepEqual([code, err.includes('others can write to it')], [1, true], err)
+  }
+  const { code, err } = await outcome('', 0o664)
+  assert.equal(code, 0)
+  assert.match(err, /^Warning: .*c\.conf: others can write to it, .*mode 0664.*chmod go-w it\n$/)
+  if (process.getuid?.() !== 0) return
+  chownSync(config, 65534, 65534)
+  assert.match((await outcome(`keyid = ${kid}\n`, 0o600)).err, /it belongs to user 65534/)
+})
+
 test('a socket that cannot be had: it is said why, and what to do', async () => {
   using folder = makeKeyFolder('accountd-no-socket')
   const refusal = async (socket: string) => {

@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { parseIpAddress } from '../acme/identifier.ts'
+import { modeOf } from '../channel/permissions.ts'
 import { parseLacmeFile, type Values } from '../lacme/lacme-file.ts'
 import { expandSpecifiers, type Runner } from '../lacme/specifiers.ts'
 import { parseNamePattern } from '../policy/name-pattern.ts'
@@ -38,6 +39,8 @@ export type AccountdSettings = {
   readonly verbosity: 'quiet' | 'usual' | 'debug'
   /** For people who wonder what was read. */
   readonly origin: string
+  /** Who else can change what was read. */
+  readonly warning: string | undefined
 }
 
 const usualConfig = '%E/lacme/lacme-accountd.conf'
@@ -50,7 +53,11 @@ const usualSocket = '%t/S.lacme'
 export function readSettings(flags: AccountdFlags, runner: Runner): AccountdSettings {
   const file = expandSpecifiers(flags.config ?? usualConfig, runner)
   const isThere = flags.config !== undefined || existsSync(file)
-  const values = isThere ? readValues(file) : new Map()
+  const values: Values = isThere ? readValues(file) : new Map()
+  const warning = isThere ? flawOfFile(file, runner) : undefined
+  // lacme-accountd does not look; what we promise to refuse must not be somebody else's to change.
+  if (warning !== undefined && [...values.keys()].some((key) => key === 'keyid' || !Object.hasOwn(lacmeKeys, key)))
+    throw new Error(`Insecure permissions on ${warning}`)
   const textOf = (key: string): string | undefined => values.get(key)?.text || undefined
   const expand = (text: string) => expandOwn(text, runner)
   const pathOf = (key: string) => read(key, expand)
@@ -77,6 +84,7 @@ export function readSettings(flags: AccountdFlags, runner: Runner): AccountdSett
     verbosity:
       flags.debug === true ? 'debug' : (flags.quiet ?? textOf('quiet')?.toLowerCase() === 'yes') ? 'quiet' : 'usual',
     origin: isThere ? file : `no file at ${file}`,
+    warning,
   }
 
   function read<T>(key: string, parse: (text: string) => T, given?: string): T | undefined {
@@ -89,6 +97,16 @@ export function readSettings(flags: AccountdFlags, runner: Runner): AccountdSett
       throw new Error(`${where}: ${key}: ${error instanceof Error ? error.message : 'cannot be read'}`)
     }
   }
+}
+
+/** Whoever can write to it decides what is signed, and what is run to open the key. */
+function flawOfFile(file: string, { uid }: Runner): string | undefined {
+  const stat = statSync(file)
+  if (!stat.isFile()) return undefined
+  if (stat.uid !== 0 && stat.uid !== uid)
+    return `${file}: it belongs to user ${stat.uid}, who can change what is signed; chown it`
+  if ((stat.mode & 0o022) === 0) return undefined
+  return `${file}: others can write to it, and change what is signed (mode ${modeOf(stat)}); chmod go-w it`
 }
 
 function readValues(file: string): Values {

@@ -71,6 +71,7 @@ async function runAccountd(flags: Flags): Promise<void> {
 
 async function run(settings: AccountdSettings, isStdio: boolean, runner: Runner, journal: Journal): Promise<void> {
   journal.say('debug', `Using configuration file: ${settings.origin}`)
+  if (settings.warning !== undefined) journal.say('always', `Warning: ${settings.warning}`)
   const who = ownRights()
   if (runner.uid === 0 && !isStdio)
     journal.say('usual', 'Warning: root holds the account key; give it a user of its own (see docs/accountd.md)')
