@@ -1,6 +1,6 @@
 // The audit log of accountd, where it is not one process that writes to one file on a disk with room.
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { askOnce, makeKeyFolder, ourAccountd, runStdio, signingInput, startHolder } from './accountd-world.ts'
@@ -23,6 +23,8 @@ test('one process for each connection by ssh, and one for the socket: they write
   const overSocket = Array.from({ length: 50 }, () => askOnce(holder.socket, line))
   for (const { code, err } of await Promise.all(overSsh)) assert.deepEqual([code, err], [0, ''])
   for (const signature of await Promise.all(overSocket)) assert.ok(signature)
+
+  assert.equal(statSync(`${audit}.lock`).mode & 0o777, 0o600, 'who can read a file can lock it')
 
   // One of them goes on in a new file; the others do, too.
   renameSync(audit, `${audit}.1`)

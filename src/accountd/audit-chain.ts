@@ -92,6 +92,8 @@ export function openAuditChain(path: string, nowMs: () => number): AuditChain {
 /** undefined: the folder is not ours to write to; then no more than one process is expected. */
 function openLock(path: string): DatabaseSync | undefined {
   try {
+    // Who may read it could hold it, too.
+    closeSync(openSync(path, 'a', 0o600))
     const database = new DatabaseSync(path, { timeout: lockMs })
     // Nothing is ever written there; the system undoes a lock when its process dies.
     database.exec('pragma journal_mode = memory')
