@@ -40,7 +40,18 @@ export function createLog(settings: LogSettings, reader: LogReader): Log {
     maxLength: maxWaitingBytes,
   })
   // A log that cannot be written (its reader is gone, the disk is full) is no reason to stop serving.
-  file.on('error', () => undefined)
+  let isWritable = true
+  file.on('error', () => {
+    isWritable = false
+  })
+  file.on('write', () => {
+    isWritable = true
+  })
+  // pino calls it when the process exits, and it tries for ever where nothing can be written.
+  const flush = file.flushSync.bind(file)
+  file.flushSync = () => {
+    if (isWritable) flush()
+  }
   let isOver = false
   const sink: Sink = {
     write(line) {
@@ -66,7 +77,7 @@ export function createLog(settings: LogSettings, reader: LogReader): Log {
     [Symbol.dispose]() {
       if (isOver) return
       isOver = true
-      // What waits is written before the process ends. Not by flushSync(): it tries for ever where nothing can be written.
+      // What waits is written before the process ends.
       file.end()
     },
   }

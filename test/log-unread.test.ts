@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { fstatSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, fstatSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { makeTempFolder } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
+import { until } from './until.ts'
 
 test('whoever read the log is gone: SIGTERM ends the server all the same', async () => {
   using folder = makeTempFolder('unread')
@@ -30,6 +31,31 @@ test('whoever read the log is gone: SIGTERM ends the server all the same', async
   const patience = setTimeout(() => server.kill('SIGKILL'), 8000)
   assert.deepEqual(await ended, [0, null])
   clearTimeout(patience)
+})
+
+test('the terminal is gone, as when its user has logged out: SIGTERM ends the server all the same', async () => {
+  using folder = makeTempFolder('hung-up')
+  const pidFile = join(folder.path, 'pid')
+  const settings = ['mgmt.listener=127.0.0.1:0', 'verification.http.type=http01', 'verification.http.listener=']
+  const serve = [process.execPath, main, 'serve', ...settings.flatMap((one) => ['--set', one])].join(' ')
+  const terminal = spawn('script', ['-qfec', `echo $$ > ${pidFile}; exec ${serve}`, '/dev/null'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, STATE_DIRECTORY: folder.path },
+  })
+  let log = ''
+  for await (const chunk of terminal.stdout) {
+    log += String(chunk)
+    if (/ serving/.test(log)) break
+  }
+  const pid = Number(readFileSync(pidFile, 'utf8'))
+  terminal.kill('SIGKILL')
+  await once(terminal, 'exit')
+  process.kill(pid, 'SIGTERM')
+  try {
+    await until('its end', () => !existsSync(`/proc/${pid}`), { withinMs: 5000 })
+  } finally {
+    if (existsSync(`/proc/${pid}`)) process.kill(pid, 'SIGKILL')
+  }
 })
 
 test('the journal is told the level of each line', async () => {
