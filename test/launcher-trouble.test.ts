@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import {
+  appendFileSync,
   chmodSync,
   chownSync,
   existsSync,
@@ -18,7 +19,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { makeStateFolder } from '../src/parts/run-folder.ts'
 import { freePrivilegedPort, groupIdOf, idOf, makeOwned, startParts, users, whyNoParts } from './parts-world.ts'
-import { makeTempFolder, startChild } from './peers/child.ts'
+import { acceptsTcp, makeTempFolder, startChild } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
 import { until } from './until.ts'
@@ -115,6 +116,28 @@ test('what a reload makes of the parts holds from the next start on', { skip }, 
   })
   t.after(() => again.stop())
   await until('all', () => again.processes().length === 3)
+})
+
+test('a port that is taken when a reload wants it keeps no other from being answered', { skip }, async (t) => {
+  const port = await freePrivilegedPort()
+  const parts = await startParts(() => http01(port))
+  t.after(() => parts.stop())
+  await until('the responder', () => parts.log().includes('"msg":"the responder answers"'))
+  const taken = await freePrivilegedPort()
+  const other = createServer().listen(taken, '127.0.0.1')
+  t.after(() => other.close())
+  const former = parts.pidOf('responder')
+  appendFileSync(parts.configFile, http01(taken).replace('"http"', '"other"'))
+  process.kill(parts.launcherPid, 'SIGHUP')
+  await until('another responder', () =>
+    parts.processes().some(({ name, pid }) => name === 'responder' && pid !== former),
+  )
+  await until('the port that it has', () => acceptsTcp(port))
+  assert.match(parts.log(), new RegExp(`cannot listen on 127.0.0.1:${taken}: something else listens there`))
+  other.close()
+  const second = parts.pidOf('responder')
+  await until('one with both', () => parts.processes().some(({ name, pid }) => name === 'responder' && pid !== second))
+  await until('the other port', () => acceptsTcp(taken))
 })
 
 test('a part writes to the terminal of root, and reads nothing of it', { skip }, async () => {

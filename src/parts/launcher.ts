@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { Clock, Logger } from '../plugin-context.ts'
+import { type SocketWish, withOpenedSockets } from './opened-sockets.ts'
 import type { Part, PartName } from './part.ts'
 import { type StartedPart, startPart } from './started-part.ts'
 
@@ -21,10 +22,17 @@ const lookMs = 20
 const soonMs = 5000
 const firstPauseMs = 200
 const longestPauseMs = 10_000
+const portAgainMs = 2000
 /** As the units have it: a CA takes its time. */
 const stopMs = 90_000
 
-type Kept = { part: Part; current: StartedPart | undefined; done: Promise<void> }
+type Kept = {
+  part: Part
+  current: StartedPart | undefined
+  /** The one that we told to end, to have other sockets. */
+  outgoing?: StartedPart | undefined
+  done: Promise<void>
+}
 
 /**
  * Starts the parts in their order, each when the one before can be asked, and again whenever one ends.
@@ -53,8 +61,8 @@ export async function launch(parts: readonly Part[], clock: Clock, log: Logger):
     throw error
   }
 
-  async function start(part: Part): Promise<StartedPart> {
-    const started = await startPart(part)
+  async function start(part: Part, onMissing?: (error: unknown, wish: SocketWish) => void): Promise<StartedPart> {
+    const started = await startPart(part, onMissing)
     const { uid, gid } = part.confinement
     log.info('part started', { part: part.name, pid: started.pid, uid, gid })
     return started
@@ -75,7 +83,7 @@ export async function launch(parts: readonly Part[], clock: Clock, log: Logger):
       if (stopping.signal.aborted) return
       const livedMs = clock.monotonicMs() - startedMs
       const exitCode = current?.exitCode()
-      if (first && livedMs < soonMs && exitCode !== undefined) {
+      if (first && livedMs < soonMs && exitCode !== undefined && current !== one.outgoing) {
         log.error('a part could not begin', { part: one.part.name, end })
         failed.resolve(exitCode || 1)
         return
@@ -85,13 +93,38 @@ export async function launch(parts: readonly Part[], clock: Clock, log: Logger):
       await clock.sleep(pauseMs, stopping.signal).catch(() => undefined)
       if (stopping.signal.aborted) return
       pauseMs = Math.min(longestPauseMs, pauseMs * 2)
-      one.current = await start(one.part).catch((error: unknown) => {
-        log.error('a part cannot be started', { part: one.part.name, error })
-        return undefined
-      })
+      const missing: SocketWish[] = []
+      // One port that is another's by now is no reason to answer at none. A server would not begin.
+      const goWithout = (error: unknown, wish: SocketWish) => {
+        missing.push(wish)
+        log.error('a part is started without one of its addresses', { part: one.part.name, error })
+      }
+      one.current = await start(one.part, one.part.name === 'server' ? undefined : goWithout).catch(
+        (error: unknown) => {
+          log.error('a part cannot be started', { part: one.part.name, error })
+          return undefined
+        },
+      )
+      if (missing.length > 0) void startAgainWith(missing, one, one.current)
       // It was asked to end while that one was on its way.
       if (stopping.signal.aborted) one.current?.kill('SIGTERM')
     }
+  }
+
+  /** A part takes no sockets later. */
+  async function startAgainWith(missing: readonly SocketWish[], one: Kept, current: StartedPart | undefined) {
+    let isFree = false
+    while (!isFree) {
+      await clock.sleep(portAgainMs, stopping.signal).catch(() => undefined)
+      if (stopping.signal.aborted || one.current !== current) return
+      isFree = await withOpenedSockets(missing, () => true).catch(() => false)
+    }
+    renew(one)
+  }
+
+  function renew(one: Kept): void {
+    one.outgoing = one.current
+    one.current?.kill('SIGTERM')
   }
 
   async function end({ current, done }: Kept): Promise<void> {
@@ -114,6 +147,9 @@ export async function launch(parts: readonly Part[], clock: Clock, log: Logger):
   return {
     failed: failed.promise,
     async reload(next) {
+      for (const name of kept.keys())
+        if (!next.some((part) => part.name === name))
+          log.warn('a part that is not wanted any more runs until the next restart', { part: name })
       for (const part of next) {
         const one = kept.get(part.name)
         if (one === undefined) {
@@ -126,7 +162,7 @@ export async function launch(parts: readonly Part[], clock: Clock, log: Logger):
           log.warn('who parts are, and where they meet, changes at the next restart', { part: part.name })
         else one.part = part
         // It is started again at once, with the sockets that it has by now.
-        if (isMoved && part.name !== 'server' && one.part === part) one.current?.kill('SIGTERM')
+        if (isMoved && part.name !== 'server' && one.part === part) renew(one)
         else if (isMoved) log.warn('new listeners of the server below port 1024 are had at the next restart')
         if (part.reloads) one.current?.kill('SIGHUP')
       }

@@ -22,18 +22,24 @@ export function isPrivileged(address: string, firstUnprivileged: number): boolea
 /**
  * Opens sockets to be inherited by a process that `use` starts; then they are closed here. As long as addresses need no
  * lookup all of it happens within one turn of the event loop: nothing that arrives is taken by us, it waits for the part.
+ * @param onMissing told of those that cannot be had, when it may do without
  * @throws Error naming the address that cannot be had
  */
 export async function withOpenedSockets<T>(
   wishes: readonly SocketWish[],
   use: (descriptors: readonly number[]) => T,
+  onMissing: (error: unknown, wish: SocketWish) => void = (error) => {
+    throw error
+  },
 ): Promise<T> {
   const before = socketDescriptors()
   const openings = await Promise.allSettled(wishes.map(openSocket))
   const closings = openings.flatMap((opening) => (opening.status === 'fulfilled' ? (opening.value ?? []) : []))
   try {
-    const failed = openings.find((opening) => opening.status === 'rejected')
-    if (failed !== undefined) throw failed.reason
+    for (const [index, wish] of wishes.entries()) {
+      const opening = openings[index]
+      if (opening?.status === 'rejected') onMissing(opening.reason, wish)
+    }
     // Node.js does not say which descriptor a socket has; the new ones are they, as nothing else was opened meanwhile.
     const opened = [...socketDescriptors()].filter(([fd, target]) => before.get(fd) !== target).map(([fd]) => fd)
     if (opened.length !== closings.length) throw new Error('the sockets that were opened cannot be told from others')
@@ -70,7 +76,10 @@ function openUdp(address: string): Promise<Close> {
   const isIpv6 = host.includes(':')
   const socket = createSocket({ type: isIpv6 ? 'udp6' : 'udp4', ipv6Only: isIpv6 })
   return new Promise((resolve, reject) => {
-    socket.once('error', reject)
+    socket.once('error', (error) => {
+      socket.close()
+      reject(error)
+    })
     socket.bind({ address: host, port, exclusive: true }, () => resolve(() => socket.close()))
   })
 }

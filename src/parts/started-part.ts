@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { constants, openSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import { formatConfinement, setprivArguments } from './confinement.ts'
-import { withOpenedSockets } from './opened-sockets.ts'
+import { type SocketWish, withOpenedSockets } from './opened-sockets.ts'
 import type { Part } from './part.ts'
 
 /** A part that runs, or ran. */
@@ -19,10 +19,14 @@ const firstInherited = 3
 /**
  * Runs it as what it is to be. It is another program: nothing of our memory is there, no descriptor but the named ones,
  * no variable but its own; and it looks itself whether that is so before anything else.
+ * @param onMissing told of a socket that cannot be opened, when it may do without
  * @throws Error when a socket cannot be opened, or setpriv(1) is not there
  */
-export async function startPart({ script, args, confinement, env, sockets }: Part): Promise<StartedPart> {
-  const child = await withOpenedSockets(sockets, (descriptors) => {
+export async function startPart(
+  { script, args, confinement, env, sockets }: Part,
+  onMissing?: (error: unknown, wish: SocketWish) => void,
+): Promise<StartedPart> {
+  const start = (descriptors: readonly number[]) => {
     const range = descriptors.map((_, index) => firstInherited + index)
     const inherited = range.length === 0 ? [] : ['--sockets', `${firstInherited}-${range.at(-1)}`]
     const program = [process.execPath, ...process.execArgv, script, '--confined', formatConfinement(confinement)]
@@ -33,7 +37,8 @@ export async function startPart({ script, args, confinement, env, sockets }: Par
       // Signals of a terminal are for us: we end the parts, one after the other.
       detached: true,
     })
-  })
+  }
+  const child = await withOpenedSockets(sockets, start, onMissing)
   const ended = endOf(child)
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve)
