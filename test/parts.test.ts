@@ -228,8 +228,10 @@ test('a part that would be more than it was to be does not run', { skip }, async
     assert.equal(refused.status, 1)
     assert.match(refused.stderr, is)
   }
+  const apart = ['--set', 'process.user-server=games']
   for (const [args, why] of [
     [['--set', 'process.user-server=nobody-of-that-name'], /user-server = nobody-of-that-name: .*does not know/],
+    [[...apart, '--set', 'process.user-responder=news:games'], /have one group \(60\).*user:group/],
     [['--set', 'process.user-server=root'], /user-server = root: that is root/],
     [['--set', 'process.user-server=games:root'], /that is root/],
     [['--set', 'process.user-responder=news'], /user-responder without user-server/],

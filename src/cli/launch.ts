@@ -87,6 +87,7 @@ async function planFor(config: Config, files: readonly string[], flags: ConfigFl
     findUser('user-accountd', wanted['user-accountd']),
   ])
   if (server === undefined) throw new Error('[process] user-server is missing')
+  checkApart({ server, responder, accountd })
   const { stateFolder } = platformSettings()
   if (stateUrl === undefined || stateUrl === `sqlite:${stateFolder}/state.db`) makeStateFolder(stateFolder, server)
   return planParts({
@@ -107,6 +108,20 @@ async function planFor(config: Config, files: readonly string[], flags: ConfigFl
     stateFolder,
     hasLegacyIptables: hasLegacyTables(),
   })
+}
+
+/** Folders of sockets are open to the group of who asks: a common one would let in who is to be kept out. */
+function checkApart(users: Readonly<Record<string, RunsAs | undefined>>): void {
+  const all = Object.entries(users).flatMap(([part, user]) => (user === undefined ? [] : [{ part, ...user }]))
+  for (const [index, one] of all.entries())
+    for (const other of all.slice(index + 1)) {
+      const keys = `[process] user-${one.part} = ${one.user} and user-${other.part} = ${other.user}`
+      if (one.uid === other.uid) throw new Error(`${keys} are one user (${one.uid}): each could do what the other can`)
+      if (one.gid === other.gid)
+        throw new Error(
+          `${keys} have one group (${one.gid}), and could come to each other's sockets: give each a group of its own (user:group)`,
+        )
+    }
 }
 
 /** @throws Error naming the key whose user is not there, or is root */
