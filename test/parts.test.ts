@@ -132,6 +132,26 @@ test('doctor --processes: what each part is, and whether a promise is broken', {
   assert.equal(broken.status, 1)
   assert.match(broken.stdout, /^server \d+: BROKEN\n {2}BROKEN {2}it could come to the account key: /m)
   assert.match(broken.stdout, new RegExp(`^responder ${asRoot.pid}: BROKEN\\n {2}BROKEN {2}it is root`, 'm'))
+  // Who only looks like a server calls the key his configuration: then it is not the servers'.
+  const looks = [
+    '-e',
+    'setTimeout(() => {}, 30_000)',
+    '/x/acmems.js',
+    'serve',
+    join(parts.folder, 'key', 'account.pem'),
+  ]
+  const stranger = startChild('setpriv', ['--reuid=man', '--regid=man', '--clear-groups', process.execPath, ...looks], {
+    ...{ env: {}, cwd: '/', logFile: join(parts.folder, 'stranger.log') },
+  })
+  t.after(() => stranger.stop())
+  const shown = await until('its look', () => {
+    const { stdout } = doctor([parts.launcherPid, stranger.pid])
+    return stdout.includes(`server ${stranger.pid}: `) && stdout
+  })
+  assert.match(
+    shown,
+    new RegExp(`^server ${parts.pidOf('server')}: BROKEN\\n {2}BROKEN {2}it could come to the account key: `, 'm'),
+  )
 })
 
 test('doctor --processes finds the account key however accountd was told of it', { skip }, async (t) => {

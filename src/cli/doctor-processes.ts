@@ -129,7 +129,16 @@ async function secretsOf(looks: readonly ProcessLook[], flags: Flags): Promise<S
       if (config !== undefined) secrets.push(...secretsOfServer(config, has('accountd'), has('installer')))
     }
   }
-  const seen = new Map(secrets.map((secret) => [secret.path, secret]))
+  return onceEach(secrets)
+}
+
+/** What several name is for those alone that all of them mean: who looks like a server hides nobody's secret by naming it. */
+function onceEach(secrets: readonly Secret[]): Secret[] {
+  const seen = new Map<string, Secret>()
+  for (const secret of secrets) {
+    const former = seen.get(secret.path) ?? secret
+    seen.set(secret.path, { ...former, of: former.of.filter((part) => secret.of.includes(part)) })
+  }
   return [...seen.values()]
 }
 
