@@ -88,6 +88,20 @@ test('a port that is taken ends all, and not half of it', { skip }, async (t) =>
   assert.deepEqual(parts.processes(), [])
 })
 
+test('told to end while it starts, it starts no other part', { skip }, async (t) => {
+  const port = await freePort()
+  const parts = await startParts(() => http01(port), { waits: false })
+  t.after(() => parts.stop())
+  const accountd = await until('the first part', () => parts.processes().find(({ name }) => name === 'accountd'))
+  process.kill(accountd.pid, 'SIGSTOP')
+  process.kill(parts.launcherPid, 'SIGTERM')
+  await until('its word', () => parts.log().includes('"msg":"stopping"')).finally(() =>
+    process.kill(accountd.pid, 'SIGCONT'),
+  )
+  await until('the end', () => parts.hasEnded())
+  assert.doesNotMatch(parts.log(), /"part":"(server|responder)"/)
+})
+
 test('what a reload makes of the parts holds from the next start on', { skip }, async (t) => {
   // Nothing of the folder's way is there.
   const port = await freePort()

@@ -53,7 +53,9 @@ export async function launchParts(
   for (const one of plan.copies) copyTrusted(one)
   // From before the first part is there: a signal that came too early would end us.
   process.on('SIGHUP', () => void reload())
-  const launching = launch(plan.parts, systemClock, log)
+  const abandoning = new AbortController()
+  void stopped.then(() => abandoning.abort())
+  const launching = launch(plan.parts, systemClock, log, abandoning.signal)
   const reload = async () => {
     try {
       const launcher = await launching

@@ -36,9 +36,15 @@ type Kept = {
 
 /**
  * Starts the parts in their order, each when the one before can be asked, and again whenever one ends.
+ * @param abandoned when there is to be no other one
  * @throws Error when one cannot be started; then none is left
  */
-export async function launch(parts: readonly Part[], clock: Clock, log: Logger): Promise<Launcher> {
+export async function launch(
+  parts: readonly Part[],
+  clock: Clock,
+  log: Logger,
+  abandoned: AbortSignal,
+): Promise<Launcher> {
   const stopping = new AbortController()
   const failed = Promise.withResolvers<number>()
   const kept = new Map<PartName, Kept>()
@@ -48,7 +54,7 @@ export async function launch(parts: readonly Part[], clock: Clock, log: Logger):
   })
   try {
     for (const part of parts) {
-      if (isFailed) break
+      if (isFailed || abandoned.aborted) break
       const one: Kept = { part, current: undefined, done: Promise.resolve() }
       kept.set(part.name, one)
       one.current = await start(part)
@@ -70,8 +76,8 @@ export async function launch(parts: readonly Part[], clock: Clock, log: Logger):
 
   async function untilReady({ socketPath }: Part): Promise<void> {
     const untilMs = clock.monotonicMs() + readyMs
-    while (socketPath !== undefined && !existsSync(socketPath) && !isFailed && clock.monotonicMs() < untilMs)
-      await clock.sleep(lookMs, stopping.signal)
+    const isOver = () => isFailed || abandoned.aborted || clock.monotonicMs() >= untilMs
+    while (socketPath !== undefined && !existsSync(socketPath) && !isOver()) await clock.sleep(lookMs, stopping.signal)
   }
 
   async function keep(one: Kept): Promise<void> {
