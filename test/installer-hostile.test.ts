@@ -2,7 +2,7 @@
 // installer's own configuration does not allow.
 import assert from 'node:assert/strict'
 import { createHash, createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -75,8 +75,19 @@ test('a hostile server at the socket: all is refused, logged, and changes nothin
   const ask = (question: string, content = {}) => asker.ask(question, { block: 'web', ...content })
   const install = (chain: unknown, occasion = 'next') => ask('install', { occasion, chain })
   const begin = async () => String((await ask('begin')).csr)
-  await install(ca.sign(await begin()))
+  const first = ca.sign(await begin())
+  await install(first)
   await until('the hook', () => readSoFar(hooked), { logs: [installer] })
+
+  // Once more what is there: no hook is due again, which would start a server anew every few seconds.
+  await begin()
+  const asItWas = snapshot(world)
+  await install(first, 'again')
+  assert.equal(snapshot(world), asItWas)
+  const version = readlinkSync(join(world.tls, 'web'))
+  await install(first)
+  assert.equal(readlinkSync(join(world.tls, 'web')), version)
+  assert.doesNotMatch(readFileSync(join(world.memory, 'certificates/web/certificate.json'), 'utf8'), /hookDue|next/)
   const csr = await begin()
   const before = snapshot(world)
 

@@ -49,6 +49,8 @@ export function createInstallations({ config: first, who, context }: Installatio
   const turns = createTurns()
   let config = first
   let all = openAll()
+  /** Written just now: what was handed over may have been in its place before. */
+  const placed = new Set<string>()
   /** Asked for, not installed yet. */
   const underWay = new Set<string>()
   let lastWorkMs = -settlingMs
@@ -69,7 +71,10 @@ export function createInstallations({ config: first, who, context }: Installatio
       wish: wishOf(section, section.issuerPlace),
       // There is nobody else to ask.
       trustedNowMs: async () => clock.nowMs(),
-      placed: (chain) => keepNextChain(folder, chain),
+      async placed(chain) {
+        placed.add(section.name)
+        await keepNextChain(folder, chain)
+      },
     })
     return { section, folder, holding }
   }
@@ -96,7 +101,9 @@ export function createInstallations({ config: first, who, context }: Installatio
     if (changes.length > 0)
       throw new RefusedError(`${changes.join(' and ')} changed since the request was made: it is no good any more`)
     await ensureDirectory(folder)
+    placed.delete(section.name)
     await holding.install(chain, occasion)
+    if (!placed.has(section.name)) return
     await settleNextChain(folder)
     const { serial, identifiers } = chain.leaf
     log.info('certificate installed', {

@@ -126,6 +126,11 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     const made = occasion === 'next' ? memory.next : memory.current
     if (made === undefined) throw new Error('there is no request to install a certificate for')
     await prove(chain, made, memory)
+    if (await isInPlace(chain, made, memory)) {
+      // Whoever hands it over again and again has nothing restarted by it.
+      if (occasion === 'next') await noteNext(memory, made)
+      return
+    }
     const keyPem = privateKeyPem(await keyOf(memory, made))
     try {
       const files = await outputFiles(values, chain, keyPem, parts.makePkcs12)
@@ -148,6 +153,21 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     } finally {
       keyPem.fill(0)
     }
+  }
+
+  /** Nothing is to be done for it: it is what was installed last, and as it was left. */
+  async function isInPlace({ leaf }: Chain, made: MadeRequest, { current }: CertificateMemory): Promise<boolean> {
+    const isSame =
+      leaf.serial === current?.serial &&
+      parseCsrPem(made.csrPem).publicKeyHash === parseCsrPem(current.csrPem).publicKeyHash
+    return isSame && (await findDamage()) === undefined
+  }
+
+  async function noteNext({ next: _, trouble: __, ...memory }: CertificateMemory, made: MadeRequest): Promise<void> {
+    if (memory.current === undefined) return
+    const { box: ___, ...installed } = memory.current
+    await writeMemory(folder, { ...memory, current: { ...installed, ...made, wish } })
+    await rm(nextKeyPath, { force: true })
   }
 
   /** Another CA may date its certificates back as it likes. */
