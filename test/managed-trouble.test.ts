@@ -51,8 +51,8 @@ test('a disk that is full, or only to be read: what is there stays, and the rest
     rmSync(join(disk, 'filler'))
     assert.equal(spawnSync('mount', ['-o', 'remount,ro', disk]).status, 0)
     const readOnly = await runCommand(['renew', '--force', file])
-    assert.match(readOnly.err, /^one: failed: .* cannot be written: it may not be written: see its permissions/m)
-    assert.match(readOnly.err, /^web: failed: .* cannot be written: it may not be written: see its permissions/m)
+    assert.match(readOnly.err, /^one: failed: .* cannot be written: it is only to be read there/m)
+    assert.match(readOnly.err, /^web: failed: .* cannot be written: it is only to be read there/m)
     stays()
     spawnSync('mount', ['-o', 'remount,rw', disk])
     // What was issued the first time, without another order.

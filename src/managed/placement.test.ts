@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
   chownSync,
@@ -17,7 +18,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { makeTempFolder } from '../../test/peers/child.ts'
 import type { OutputFile } from './output-files.ts'
-import { type Placement, placeFiles } from './placement.ts'
+import { checkPlaces, type Placement, placeFiles } from './placement.ts'
 
 const isRoot = process.getuid?.() === 0
 const needsRoot = isRoot ? false : 'needs root'
@@ -121,6 +122,26 @@ test('separate files: as they were where one of them cannot be written', async (
   assert.deepEqual([readFileSync(at('cert'), 'utf8'), readFileSync(at('key'), 'utf8')], ['new', 'new'])
   await placed.undo()
   assert.deepEqual(readdirSync(temp.path), ['cert'])
+})
+
+test('looked at before a certificate is asked for: where it goes can be made, and written', async (t) => {
+  using temp = makeTempFolder('place')
+  const at = (name: string) => join(temp.path, name)
+  await checkPlaces([], at('web'))
+  await checkPlaces([], at('not/there/web'))
+  mkdirSync(at('disk'))
+  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'ro,mode=755', 'tmpfs', at('disk')]).status !== 0)
+    return t.skip('nothing can be mounted here (needs root)')
+  writeFileSync(at('file'), '')
+  for (const directory of ['file/web', 'file/deep/web'])
+    await assert.rejects(checkPlaces([], at(directory)), /file is no folder/)
+  try {
+    for (const directory of ['disk/web', 'disk/not/there/web'])
+      await assert.rejects(checkPlaces([], at(directory)), /disk\/\w+ cannot be written: .*ReadWritePaths=/)
+    await assert.rejects(checkPlaces([at('disk/web.key')], undefined), /only to be read/)
+  } finally {
+    spawnSync('umount', [at('disk')])
+  }
 })
 
 test('D18: an owner gets the files, not the folder', { skip: needsRoot }, async () => {

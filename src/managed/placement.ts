@@ -73,11 +73,19 @@ export async function placeFiles(
 export async function checkPlaces(paths: readonly string[], directory: string | undefined): Promise<void> {
   if (directory !== undefined) {
     await refuseWhatIsInTheWay(directory)
-    const parent = await lstat(dirname(directory)).catch(() => undefined)
-    // What is missing is made.
-    if (parent !== undefined) await checkFolderOf(directory)
+    await checkFolderOf(await findFirstMissing(directory))
   }
   for (const path of paths) if (dirname(path) !== directory) await checkFolderOf(path)
+}
+
+/** Folders above it that are missing are made: where the first of them goes, or itself. */
+async function findFirstMissing(directory: string): Promise<string> {
+  const parent = dirname(directory)
+  const isThere = await lstat(parent).then(
+    () => true,
+    (error: unknown) => !['ENOENT', 'ENOTDIR'].includes(errorCode(error) ?? ''),
+  )
+  return isThere ? directory : await findFirstMissing(parent)
 }
 
 async function checkFolderOf(path: string): Promise<void> {
@@ -245,11 +253,13 @@ async function explain<T>(path: string, act: () => Promise<T>): Promise<T> {
         ? `the folder ${dirname(path)} is not there: make it`
         : code === 'EPERM'
           ? 'its owner cannot be set: run as root, or take owner away'
-          : code === 'EACCES' || code === 'EROFS'
+          : code === 'EACCES'
             ? 'it may not be written: see its permissions'
-            : cause instanceof Error
-              ? cause.message
-              : 'unknown reason'
+            : code === 'EROFS'
+              ? 'it is only to be read there: mount it for writing, or have the unit that acmems runs in write there (ReadWritePaths=)'
+              : cause instanceof Error
+                ? cause.message
+                : 'unknown reason'
     throw new Error(`${path} cannot be written: ${remedy}`, { cause })
   }
 }
