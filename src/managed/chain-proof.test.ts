@@ -1,7 +1,7 @@
 // Whatever a CA, or whoever stands in for it, sends: what is installed is for this key, these names and this purpose.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { createPublicKey, type KeyObject, randomBytes, X509Certificate } from 'node:crypto'
+import { createPrivateKey, createPublicKey, type KeyObject, randomBytes, X509Certificate } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -51,12 +51,12 @@ function prove(leafPem: string, above: readonly Authority[] = [intermediate], pr
 }
 
 /** What buildCertificate never makes: by openssl, for the same key. */
-function opensslLeaf(extensions: string): string {
+function opensslLeaf(extensions: string, issuer: Pick<Authority, 'key' | 'pem'> = intermediate): string {
   using folder = makeTempFolder('leaf')
   const at = (file: string) => join(folder.path, file)
   writeFileSync(at('host.key'), hostKey.export({ type: 'pkcs8', format: 'pem' }))
-  writeFileSync(at('ca.key'), intermediate.key.export({ type: 'pkcs8', format: 'pem' }))
-  writeFileSync(at('ca.pem'), intermediate.pem)
+  writeFileSync(at('ca.key'), issuer.key.export({ type: 'pkcs8', format: 'pem' }))
+  writeFileSync(at('ca.pem'), issuer.pem)
   writeFileSync(at('ext'), `subjectAltName=DNS:www.example.org\n${extensions}\n`)
   const run = (...args: string[]) => execFileSync('openssl', args, { stdio: 'pipe' })
   run('req', '-new', '-key', at('host.key'), '-subj', '/', '-out', at('csr'))
@@ -104,7 +104,15 @@ test('time: over, not yet, and above it, too', () => {
   assert.throws(() => prove(makeLeaf({ issuer: old }), [old]), /"CN=old" in the chain has expired/)
   const oldRoot = makeAuthority('old root', undefined, past)
   const issuer = makeAuthority('intermediate', oldRoot)
-  assert.throws(() => prove(makeLeaf({ issuer }), [issuer], { rootsPem: oldRoot.pem }), /not one of the roots/)
+  assert.throws(
+    () => prove(makeLeaf({ issuer }), [issuer], { rootsPem: oldRoot.pem }),
+    /only certificates that have expired/,
+  )
+  const rootsPem = oldRoot.pem + root.pem
+  assert.throws(
+    () => prove(makeLeaf({ issuer }), [issuer], { rootsPem }),
+    /"CN=old root", whose certificate .* expired/,
+  )
 })
 
 test('purpose: a client, a CA, a link that is no CA, a link that is missing', () => {
@@ -124,4 +132,27 @@ test('roots: another one, one of the same name, none, a file without any', () =>
   assert.throws(() => prove(makeLeaf(), [intermediate], { rootsPem: sameName.pem }), /"CN=root", which is not one/)
   for (const rootsPem of ['', 'nothing', intermediate.key.export({ type: 'pkcs8', format: 'pem' }).toString()])
     assert.throws(() => prove(makeLeaf(), [intermediate], { rootsPem }), /ca-file holds no certificate/)
+  for (const rootsPem of [root.pem.slice(0, 300), formatPem('CERTIFICATE', Buffer.from('no'))])
+    assert.throws(() => prove(makeLeaf(), [intermediate], { rootsPem }), /ca-file (is damaged|holds no certificate)/)
+})
+
+test('names of a stranger: whatever they are, what is said of them is short', () => {
+  // Longer than RFC 5280 allows; OpenSSL prints no such name.
+  const long = makeAuthority('A'.repeat(3000))
+  assert.throws(
+    () => prove(makeLeaf({ issuer: long }), [long], { rootsPem: root.pem }),
+    (error: Error) => error.name === 'ChainError' && /not one of the roots/.test(error.message),
+  )
+  using folder = makeTempFolder('dn')
+  const pem = join(folder.path, 'pem')
+  const subject = Array.from({ length: 200 }, (_, n) => `/OU=${n}${'x'.repeat(60)}`).join('')
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', join(folder.path, 'key')]
+  execFileSync('openssl', ['req', '-x509', ...key, '-subj', subject, '-days', '9', '-out', pem], { stdio: 'pipe' })
+  const many = readFileSync(pem, 'utf8')
+  const certificate = new X509Certificate(many)
+  const authority = { key: createPrivateKey(readFileSync(join(folder.path, 'key'))), certificate, pem: many }
+  assert.throws(
+    () => prove(opensslLeaf('extendedKeyUsage=serverAuth', authority), [authority], { rootsPem: root.pem }),
+    (error: Error) => /"OU=0x+, .*…", which is not one of the roots/.test(error.message) && error.message.length < 400,
+  )
 })

@@ -31,7 +31,7 @@ export function proveChain(chain: Chain, { need, nowMs, rootsPem, formerNotBefor
     throw new ChainError('the certificate is not for servers (extendedKeyUsage)')
   for (const { x509 } of issuers) {
     if (!x509.ca) throw new ChainError(`${oneLineOf(x509.subject)} in the chain is no CA`)
-    if (Date.parse(x509.validTo) <= nowMs) throw new ChainError(`${oneLineOf(x509.subject)} in the chain has expired`)
+    if (isOver(x509, nowMs)) throw new ChainError(`${oneLineOf(x509.subject)} in the chain has expired`)
   }
   if (rootsPem !== undefined) requireRoot(chain, rootsPem, nowMs)
   if (isOlder(chain, formerNotBeforeMs)) throw new ChainError('the certificate is older than the one that is installed')
@@ -42,22 +42,46 @@ export function isOlder({ leaf }: Chain, formerNotBeforeMs: number | undefined):
   return formerNotBeforeMs !== undefined && leaf.notBeforeMs < formerNotBeforeMs - backdatingMs
 }
 
-function requireRoot({ leaf, issuers }: Chain, rootsPem: string, nowMs: number): void {
-  const last = (issuers.at(-1) ?? leaf).x509
-  const roots = parsePem(rootsPem)
-    .blocks.filter(({ label }) => label === 'CERTIFICATE')
-    .map(({ der }) => new X509Certificate(der))
+/**
+ * What chains may lead to, as `ca-file` has it.
+ * @throws ChainError where no chain could
+ */
+export function parseRoots(rootsPem: string, nowMs: number): X509Certificate[] {
+  let roots: X509Certificate[]
+  try {
+    const { blocks } = parsePem(rootsPem)
+    roots = blocks.filter(({ label }) => label === 'CERTIFICATE').map(({ der }) => new X509Certificate(der))
+  } catch (cause) {
+    throw new ChainError('ca-file is damaged: no certificates in PEM can be read from it', { cause })
+  }
   if (roots.length === 0) throw new ChainError('ca-file holds no certificate')
-  const root = roots.find(
-    (candidate) =>
-      Date.parse(candidate.validTo) > nowMs &&
-      (candidate.raw.equals(last.raw) || (last.checkIssued(candidate) && last.verify(candidate.publicKey))),
-  )
-  if (root === undefined)
-    throw new ChainError(`the chain ends at ${oneLineOf(last.issuer)}, which is not one of the roots in ca-file`)
+  if (roots.every((root) => isOver(root, nowMs)))
+    throw new ChainError('ca-file holds only certificates that have expired; or the clock here is wrong')
+  return roots
 }
 
-/** Node writes distinguished names one part a line. */
-function oneLineOf(distinguishedName: string): string {
-  return JSON.stringify(distinguishedName.replaceAll('\n', ', '))
+function requireRoot({ leaf, issuers }: Chain, rootsPem: string, nowMs: number): void {
+  const last = (issuers.at(-1) ?? leaf).x509
+  const fitting = parseRoots(rootsPem, nowMs).filter(
+    (candidate) => candidate.raw.equals(last.raw) || (last.checkIssued(candidate) && last.verify(candidate.publicKey)),
+  )
+  if (fitting.some((root) => !isOver(root, nowMs))) return
+  throw new ChainError(
+    fitting.length > 0
+      ? `the chain ends at ${oneLineOf(last.issuer)}, whose certificate in ca-file has expired`
+      : `the chain ends at ${oneLineOf(last.issuer)}, which is not one of the roots in ca-file`,
+  )
+}
+
+function isOver({ validTo }: X509Certificate, nowMs: number): boolean {
+  return Date.parse(validTo) <= nowMs
+}
+
+/** What is shown of a name that a stranger chose. */
+const maxNameLength = 200
+
+/** Node writes distinguished names one part a line; one that it cannot write, not at all. */
+function oneLineOf(distinguishedName: string | undefined): string {
+  const line = distinguishedName?.replaceAll('\n', ', ') ?? 'a name that cannot be read'
+  return JSON.stringify(line.length > maxNameLength ? `${line.slice(0, maxNameLength)}…` : line)
 }

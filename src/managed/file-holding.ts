@@ -9,7 +9,7 @@ import { parseCsrPem } from '../x509/csr.ts'
 import { formatPem } from '../x509/pem.ts'
 import { generatePrivateKey, keyTypeOf, parsePrivateKey, privateKeyPem } from '../x509/private-key.ts'
 import { spkiSha256 } from '../x509/spki.ts'
-import { proveChain } from './chain-proof.ts'
+import { parseRoots, proveChain } from './chain-proof.ts'
 import type { HeldRequest, Holding } from './holding.ts'
 import {
   type CertificateMemory,
@@ -97,7 +97,8 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
   async function begin(): Promise<HeldRequest> {
     await checkPlaces(outputPaths(values), values.directory)
     if (values.owner !== undefined) await findOwner(values.owner)
-    await readRoots()
+    const { rootsPem } = await readRoots()
+    if (rootsPem !== undefined) parseRoots(rootsPem, context.clock.nowMs())
     const { key, isNew } = await keyForNext(await readMemory(folder))
     return await makeNext(key, isNew, await draft(key))
   }
