@@ -6,7 +6,7 @@ import { logReader } from './cli/log-reader.ts'
 import { stopSignal } from './cli/stop-signal.ts'
 import { systemClock } from './clock.ts'
 import { environment } from './config/environment.ts'
-import { failureFields } from './config/finding.ts'
+import { failureFields, formatFinding } from './config/finding.ts'
 import { type InstallerConfig, readInstallerConfig } from './installer/configuration.ts'
 import { describeInstaller } from './installer/description.ts'
 import { startInstaller } from './installer/installer.ts'
@@ -53,15 +53,21 @@ async function serve(
   const parts = { who, clock: systemClock, log, randomBytes: (length: number) => randomBytes(length) }
   if (who.uid !== 0) log.warn('not started as root: files of others cannot be installed', { uid: who.uid })
   await using installer = await startInstaller(place, config, parts)
+  const warnOf = ({ warnings }: InstallerConfig) => {
+    for (const warning of warnings) log.warn(formatFinding(warning))
+  }
   process.on('SIGHUP', () => {
     try {
-      installer.change(read())
+      const next = read()
+      installer.change(next)
+      warnOf(next)
       log.info('configuration reloaded', { configuration: config.files })
     } catch (error) {
       log.error('configuration not reloaded; the old one goes on', failureFields(error))
     }
     systemd.ready()
   })
+  warnOf(config)
   log.info('installing', {
     socket: place,
     certificates: config.certificates.map(({ name }) => name),

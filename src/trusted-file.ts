@@ -1,6 +1,7 @@
 import { lstatSync, readlinkSync, realpathSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { checkFoldersOf, modeOf, type Who } from './channel/permissions.ts'
+import { errorCode } from './error-code.ts'
 
 /**
  * What we obey: ours, or root's, and nobody else may write it, or put another one in its place. Where links lead is
@@ -8,7 +9,7 @@ import { checkFoldersOf, modeOf, type Who } from './channel/permissions.ts'
  * @throws Error naming file and remedy
  */
 export function checkTrustedFile(path: string, who: Who): void {
-  const real = realpathSync(path)
+  const real = realPathOf(path)
   const stat = statSync(real)
   if (!stat.isFile()) throw new Error(`${path} is no file`)
   if (stat.uid !== 0 && stat.uid !== who.uid)
@@ -16,6 +17,18 @@ export function checkTrustedFile(path: string, who: Who): void {
   if ((stat.mode & 0o022) !== 0)
     throw new Error(`${path} can be written by others (mode ${modeOf(stat)}): chmod go-w ${path}`)
   checkWay(path, who)
+}
+
+/** The cause has the system's code. */
+function realPathOf(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch (cause) {
+    const code = errorCode(cause)
+    if (code === 'ENOENT') throw new Error(`${path} is not there`, { cause })
+    if (code === 'EACCES') throw new Error(`${path} cannot be come to: who reads it must be root`, { cause })
+    throw cause
+  }
 }
 
 /** As the kernel has it. */

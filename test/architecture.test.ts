@@ -54,7 +54,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'process-id': ['error-code'],
   'durable-file': ['process-id'],
   'folder-lock': ['durable-file'],
-  'trusted-file': ['channel/permissions'],
+  'trusted-file': ['channel/permissions', 'error-code'],
   turns: [],
   'hook-run': ['acme', 'plugin-api'],
   version: [],

@@ -2,7 +2,7 @@
 // installer's own configuration does not allow.
 import assert from 'node:assert/strict'
 import { createHash, createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
-import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -160,4 +160,16 @@ test('a hostile server at the socket: all is refused, logged, and changes nothin
     String(new X509Certificate(readFileSync(join(world.tls, 'web/cert.pem'))).subjectAltName),
     /new\.example/,
   )
+
+  // Without roots nothing could be installed: nothing is asked for.
+  for (const [text, why] of [
+    ['no root', /^ca-file holds no certificate$/],
+    [undefined, /^ca-file: .*\/roots\.pem is not there$/],
+  ] as const) {
+    if (text === undefined) rmSync(roots)
+    else writeFileSync(roots, text)
+    await assert.rejects(begin, (error: Error) => why.test(error.message))
+  }
+  process.kill(installer.pid, 'SIGHUP')
+  await until('a warning', () => /"level":"warn".*ca-file: warning: .* is not there/.test(installer.log()))
 })

@@ -195,6 +195,11 @@ test('root obeys only what is its own: files, folders, links and roots that othe
     `[certificate "pinned"]\ndomain = pin.example.org\ndirectory = ${world.tls}/pin\nca-file = ${inLoose}\n`,
   )
   refused(world.configFile, /\[certificate "pinned"\] ca-file.*loose/)
+  writeFileSync(world.configFile, readFileSync(world.configFile, 'utf8').replace(inLoose, `${world.tls}/none.pem`))
+  const warned = check(world.configFile)
+  assert.deepEqual([warned.status, warned.stderr], [0, ''])
+  assert.match(warned.stdout, /^\S+:\d+ \[certificate "pinned"\] ca-file: warning: .*\/none\.pem is not there\n/)
+  refused(join(world.tls, 'none.ini'), /none\.ini is not there/)
   // A box is for others; and who has the installer has no boxes.
   const boxes = join(world.folder, 'boxes.ini')
   writeFileSync(

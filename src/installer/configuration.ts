@@ -17,6 +17,7 @@ import {
   managedTlsName,
   mgmtOptions,
 } from '../config/static-sections.ts'
+import { errorCode } from '../error-code.ts'
 import type { Options } from '../plugin-api.ts'
 import { checkTrustedFile } from '../trusted-file.ts'
 
@@ -32,6 +33,7 @@ export type InstallerConfig = {
   readonly certificates: readonly InstalledSection[]
   /** Sections that are the server's, and why. */
   readonly others: ReadonlyMap<string, string>
+  readonly warnings: readonly Finding[]
 }
 
 export type InstallerSources = {
@@ -111,6 +113,8 @@ export function readInstallerConfig(sources: InstallerSources): InstallerConfig 
     logging,
     certificates,
     others,
+    // No error is among them.
+    warnings: findings,
   }
 }
 
@@ -130,8 +134,8 @@ function findLoose(path: string, who: Who, origin: string): Finding[] {
     checkTrustedFile(path, who)
     return []
   } catch (error) {
-    const message = error instanceof Error ? error.message : 'unreadable'
-    return [{ severity: /ENOENT/.test(message) ? 'warning' : 'error', origin, message }]
+    const { message, cause } = error instanceof Error ? error : new Error('unreadable')
+    return [{ severity: errorCode(cause) === 'ENOENT' ? 'warning' : 'error', origin, message }]
   }
 }
 

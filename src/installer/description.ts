@@ -1,9 +1,10 @@
 import { identifiersOf } from '../config/certificate-options.ts'
+import { formatFinding } from '../config/finding.ts'
 import { outputPaths } from '../managed/output-files.ts'
 import type { InstallerConfig } from './configuration.ts'
 
 /** What the installer looks after, in words. */
-export function describeInstaller({ certificates, others, socket, stateFolder }: InstallerConfig): string {
+export function describeInstaller({ certificates, others, socket, stateFolder, warnings }: InstallerConfig): string {
   const lines = certificates.flatMap(({ name, values }) => [
     `certificate "${name}": ${identifiersOf(values)
       .map(({ value }) => value)
@@ -17,5 +18,5 @@ export function describeInstaller({ certificates, others, socket, stateFolder }:
   ])
   const rest = [...others].map(([name, why]) => `certificate "${name}" is left to the server: ${why}`)
   const places = [`socket: ${socket ?? 'as --socket says'}`, `own folder: ${stateFolder}`]
-  return `${[...places, ...lines, ...rest].join('\n')}\nthe configuration can be used\n`
+  return `${[...warnings.map(formatFinding), ...places, ...lines, ...rest].join('\n')}\nthe configuration can be used\n`
 }

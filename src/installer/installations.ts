@@ -115,7 +115,13 @@ export function createInstallations({ config: first, who, context }: Installatio
   }
 
   function checkRoots({ values }: InstalledSection): void {
-    if (values['ca-file'] !== undefined) checkTrustedFile(values['ca-file'], who)
+    const path = values['ca-file']
+    if (path === undefined) return
+    try {
+      checkTrustedFile(path, who)
+    } catch (cause) {
+      throw new Error(`ca-file: ${cause instanceof Error ? cause.message : 'unreadable'}`, { cause })
+    }
   }
 
   const questions: Readonly<Record<string, (own: Own, content: JsonObject) => Promise<JsonObject>>> = {
