@@ -211,7 +211,7 @@ function installerPage(edition: Edition): string {
     twoColumns(
       indented(options)
         .join('\n')
-        .replace(/\n {10,}/g, ' '),
+        .replace(/\n {10,}/g, '  '),
     ),
     heading('SIGNALS'),
     paragraphs(signalText),
@@ -296,7 +296,7 @@ function twoColumns(block: string): string {
     if (meaning === undefined) return ''
     const whole = pending
     pending = ''
-    return item(bold(whole), meaning)
+    return item(bold(whole), meaning.replace(/ {2,}/g, ' '))
   })
   if (pending !== '') throw new Error(`agent.sh --help has a term without a meaning: ${pending}`)
   return items.join('')

@@ -42,7 +42,7 @@ function argument(text: string): string {
 
 export type Heading = {
   readonly name: string
-  readonly section: 1 | 5 | 8 | 8 | 8
+  readonly section: 1 | 5 | 8
   readonly summary: string
   /** Where it is known; a page without one says none. */
   readonly date: string

@@ -8,6 +8,7 @@ import { manualPages } from '../scripts/manuals.ts'
 import { roff } from '../scripts/roff.ts'
 import { lacmeKeys, ownKeys } from '../src/accountd/configuration-keys.ts'
 import { configReference } from '../src/config/reference.ts'
+import { usage } from '../src/installer/usage.ts'
 import { builtinPlugins } from '../src/plugins/builtin.ts'
 import { createProgram } from '../src/program.ts'
 import { makeTempFolder } from './peers/child.ts'
@@ -101,4 +102,10 @@ test("agent.sh(1) has the agent's commands, options, keys and exit codes", () =>
   const page = plain('agent.sh.1')
   for (const text of ['enroll', '-c, --config FILE', 'reuse-key = yes', 'ACMEMS_FULLCHAIN', '75'])
     assert.ok(page.includes(text), text)
+})
+
+test('acmems-install(8) has each option with its own meaning', () => {
+  const page = plain('acmems-install.8')
+  for (const [, flags = ''] of usage.matchAll(/^ {2}(-.*?)(?: {2}|$)/gm))
+    assert.match(page, new RegExp(`^\\.TP\n${flags}\n\\w`, 'm'), flags)
 })
