@@ -15,6 +15,9 @@ import {
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { build } from 'esbuild'
+import { createAsker } from '../src/channel/asker.ts'
+import { ownRights } from '../src/channel/permissions.ts'
+import { systemClock } from '../src/clock.ts'
 import { accountAndHttp01 } from './acmems.ts'
 import { runCommand } from './command.ts'
 import { checkout } from './documentation.ts'
@@ -157,10 +160,31 @@ test('a user who is not there, a hook that fails: said, nothing left half done, 
   world.configure(section(String(process.getuid?.() ?? 0)))
   process.kill(installer.pid, 'SIGHUP')
   await until('the certificate', () => existsSync(join(world.tls, 'web/privkey.pem')), { logs: all })
-  await until('the failing hook', () => /the hook failed/.test(installer.log()), { logs: all })
+  const said = /"certificate":"web","again":"\S+","msg":"a hook failed; the certificate is installed"/
+  await until('the failing hook', () => said.test(installer.log()), { logs: all })
   writeFileSync(at('cured'), '')
   process.kill(installer.pid, 'SIGHUP')
   await until('the hook', () => readSoFar(at('hooked')), { logs: all })
+})
+
+test('a hook that hangs keeps nobody waiting but its own certificate', async () => {
+  await using world = await makeInstallerWorld('')
+  const at = (name: string) => join(world.folder, name)
+  const section = (name: string, hook: string) =>
+    `[certificate "${name}"]\ndomain = ${name}.example.org\ndirectory = TLS/${name}\nhook = ${hook}\n`
+  const hang = `echo x > ${at('hangs')}; while test -e ${at('hold')}; do sleep 0.05; done`
+  writeFileSync(at('hold'), '')
+  world.configure(`${local}${section('slow', hang)}${section('other', `echo x > ${at('other')}`)}`)
+  const installer = await world.startInstaller()
+  const server = await world.startServer()
+  await until('the hook', () => existsSync(at('hangs')), { logs: [server, installer] })
+  await server.stop()
+  await using asker = createAsker({
+    ...{ path: world.socket, who: ownRights(), clock: systemClock, maxLineBytes: 1024 * 1024, answerMs: 3000 },
+  })
+  assert.deepEqual(await asker.ask('damage', { block: 'other' }), {})
+  rmSync(at('hold'))
+  await until('the other hook', () => readSoFar(at('other')), { logs: [installer] })
 })
 
 test('root obeys only what is its own: files, folders, links and roots that others can write are refused', async () => {

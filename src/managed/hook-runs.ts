@@ -32,44 +32,48 @@ export async function runDueHooks<Source extends HookSource>(
   { now = false } = {},
 ): Promise<string[]> {
   const { context } = parts
-  const due: Due<Source>[] = []
+  const { log } = context
+  const due: Source[] = []
+  for (const managed of parts.certificates())
+    if (await isDue(managed, now, context).catch((error: unknown) => noteError(managed, error))) due.push(managed)
   const reasons: string[] = []
-  try {
-    for (const managed of parts.certificates()) {
-      const one = await findDue(managed, now, parts).catch((error: unknown) =>
-        context.log.error('a hook cannot be looked after', { certificate: managed.section.name, error }),
+  // A hook that hangs keeps only its own certificates waiting.
+  for (const [command, group] of Map.groupBy(due, ({ section }) => section.values.hook)) {
+    await using locks = new AsyncDisposableStack()
+    const list: Due<Source>[] = []
+    for (const managed of group) {
+      const one = await lockDue(managed, now, parts).catch((error: unknown) => noteError(managed, error))
+      if (one !== undefined) list.push({ ...one, lock: locks.use(one.lock) })
+    }
+    const problem = command === undefined || list.length === 0 ? undefined : await runFor(command, list, parts)
+    for (const { managed } of list)
+      await settle(managed, problem, context).catch((error: unknown) =>
+        log.error('a hook cannot be noted', { certificate: managed.section.name, error }),
       )
-      if (one !== undefined) due.push(one)
-    }
-    for (const [command, list] of Map.groupBy(due, ({ managed }) => managed.section.values.hook)) {
-      const problem = command === undefined ? undefined : await runFor(command, list, parts)
-      for (const { managed } of list)
-        await settle(managed, problem, context).catch((error: unknown) =>
-          context.log.error('a hook cannot be noted', { certificate: managed.section.name, error }),
-        )
-      if (problem !== undefined) reasons.push(problem.message)
-    }
-  } finally {
-    for (const { lock } of due) await lock[Symbol.asyncDispose]()
+    if (problem !== undefined) reasons.push(problem.message)
   }
   return reasons
+
+  function noteError({ section }: Source, error: unknown): undefined {
+    log.error('a hook cannot be looked after', { certificate: section.name, error })
+  }
 }
 
-async function findDue<Source extends HookSource>(
+async function isDue({ folder }: HookSource, now: boolean, { clock }: PluginContext): Promise<boolean> {
+  const { hookDue } = await readMemory(folder)
+  return hookDue !== undefined && (now || hookDue.retryAtMs <= clock.nowMs())
+}
+
+async function lockDue<Source extends HookSource>(
   managed: Source,
   now: boolean,
   parts: HookRunParts<Source>,
 ): Promise<Due<Source> | undefined> {
-  const isDue = async () => {
-    const { hookDue } = await readMemory(managed.folder)
-    return hookDue !== undefined && (now || hookDue.retryAtMs <= parts.context.clock.nowMs())
-  }
-  if (!(await isDue())) return undefined
   await using stack = new AsyncDisposableStack()
   const lock = await parts.lock(managed)
   if (lock === undefined) return undefined
   stack.use(lock)
-  const chain = (await isDue()) ? await parts.findInstalled(managed) : undefined
+  const chain = (await isDue(managed, now, parts.context)) ? await parts.findInstalled(managed) : undefined
   if (chain === undefined) return undefined
   stack.move()
   return { managed, chain, lock }
@@ -93,12 +97,15 @@ async function runFor<Source extends HookSource>(
 }
 
 async function settle(
-  { folder }: HookSource,
+  { folder, section }: HookSource,
   problem: ProblemError | undefined,
   context: PluginContext,
 ): Promise<void> {
   const { hookDue, ...rest } = await readMemory(folder)
   if (hookDue === undefined) return
-  const next = problem === undefined ? {} : { hookDue: { ...hookDue, ...pauseAfter(hookDue, problem, context) } }
-  await writeMemory(folder, { ...rest, ...next })
+  if (problem === undefined) return await writeMemory(folder, rest)
+  const pause = pauseAfter(hookDue, problem, context)
+  await writeMemory(folder, { ...rest, hookDue: { ...hookDue, ...pause } })
+  const again = new Date(pause.retryAtMs).toISOString()
+  context.log.warn('a hook failed; the certificate is installed', { certificate: section.name, again })
 }
