@@ -66,6 +66,26 @@ test('a disk that is full, or only to be read: what is there stays, and the rest
   }
 })
 
+test('a clock that ran ahead when something failed: it is tried as soon as the clock is right', async () => {
+  using folder = makeTempFolder('trouble')
+  const at = (name: string) => join(folder.path, name)
+  const file = at('acmems.ini')
+  writeFileSync(
+    file,
+    `[state]\nurl = sqlite:${at('state/state.db')}\n${local}[certificate "one"]\ndomain = one.example.org\nkey = ${at('tls/key')}\nfullchain = ${at('tls/pem')}\n`,
+  )
+  assert.match((await runCommand(['renew', file])).err, /tls is not there: make it/)
+  mkdirSync(at('tls'))
+  const memory = at('state/certificates/one/certificate.json')
+  const { trouble, ...rest } = JSON.parse(readFileSync(memory, 'utf8'))
+  const tenYearsMs = 3650 * 86_400_000
+  const ahead = { ...rest, trouble: { ...trouble, retryAtMs: trouble.retryAtMs + tenYearsMs } }
+  writeFileSync(memory, JSON.stringify(ahead))
+  const { code, out, err } = await runCommand(['renew', file])
+  assert.deepEqual([code, err], [0, ''])
+  assert.match(out, /^one: installed /)
+})
+
 test('a state that is full: certificates stay, and the log does not fill up the next disk', async (t) => {
   using folder = makeTempFolder('trouble')
   const disk = join(folder.path, 'disk')

@@ -4,7 +4,7 @@ import type { Chain } from '../x509/chain.ts'
 import { hookFacts, runCommand } from './hooks.ts'
 import type { Managed } from './managed.ts'
 import { readMemory, writeMemory } from './memory.ts'
-import { pauseAfter } from './pause.ts'
+import { isPausing, pauseAfter } from './pause.ts'
 
 /** A certificate with a hook; what is remembered of it is in its folder. */
 export type HookSource = Pick<Managed, 'section' | 'folder'>
@@ -61,7 +61,7 @@ export async function runDueHooks<Source extends HookSource>(
 
 async function isDue({ folder }: HookSource, now: boolean, { clock }: PluginContext): Promise<boolean> {
   const { hookDue } = await readMemory(folder)
-  return hookDue !== undefined && (now || hookDue.retryAtMs <= clock.nowMs())
+  return hookDue !== undefined && (now || !isPausing(hookDue, clock.nowMs()))
 }
 
 async function lockDue<Source extends HookSource>(

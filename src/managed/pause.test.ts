@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ProblemCode, Retry } from '../acme/problem.ts'
 import type { Pause } from './memory.ts'
-import { pauseAfter } from './pause.ts'
+import { isPausing, pauseAfter } from './pause.ts'
 
 const minuteMs = 60_000
 const nowMs = 1_000_000_000
@@ -37,7 +37,16 @@ test('what the CA says counts, up to a day', () => {
 })
 
 test('an issuer that is away is no failure of the certificate: it comes back with the issuer', () => {
-  const atMs = nowMs + 3 * 1440 * minuteMs
+  const atMs = nowMs + 1440 * minuteMs
   const away = after({ failures: 2, retryAtMs: 0 }, { when: 'notBefore', atMs }, 255, 'serverInternal')
   assert.deepEqual(away, { failures: 2, retryAtMs: atMs })
+})
+
+test('a clock that ran ahead makes no pause', () => {
+  const pausing = (minutes: number) => isPausing({ failures: 1, retryAtMs: nowMs + minutes * minuteMs }, nowMs)
+  assert.deepEqual([-1, 0, 1, 1440, 3000, 1e7].map(pausing), [false, false, true, true, false, false])
+  // So none of ours is that long.
+  const atMs = nowMs + 3 * 1440 * minuteMs
+  const away = after(undefined, { when: 'notBefore', atMs }, 255, 'serverInternal')
+  assert.ok(isPausing(away, nowMs))
 })

@@ -11,7 +11,7 @@ import type { HeldRequest } from './holding.ts'
 import { runDueHooks } from './hook-runs.ts'
 import type { Look, Managed, Step, Upkeep, UpkeepParts } from './managed.ts'
 import { readMemory, setAsideDamaged, type Trouble, writeMemory } from './memory.ts'
-import { pauseAfter } from './pause.ts'
+import { isPausing, pauseAfter } from './pause.ts'
 import { beginAloud, reasonOf } from './reason.ts'
 import { assessSituation, type Situation } from './situation.ts'
 
@@ -31,6 +31,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
   const { issuance, context } = parts
   const { clock, log } = context
   const turns = createTurns()
+  /** By the clock that nobody sets. */
   const nextLookAtMs = new Map<string, number>()
   /** After a reload: somebody may have cured what failed. */
   const impatient = new Set<string>()
@@ -78,7 +79,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     await holding.tidy()
     const { trouble, placing, ...rest } = await readMemory(folder)
     const isPatient = trouble !== undefined && !force && !isFresh && placing !== true
-    const waiting = isPatient && trouble.retryAtMs > clock.nowMs() ? trouble : undefined
+    const waiting = isPatient && isPausing(trouble, clock.nowMs()) ? trouble : undefined
     if (managed.pickUp !== undefined) {
       const found = await managed.pickUp.look({ force, waiting, step, progress: (text) => progress(managed, text) })
       return 'chain' in found ? installed(managed, found.chain, found.outcome, found.why) : found
@@ -239,9 +240,9 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     const working = new Set<Promise<void>>()
     let quietAtMs = clock.monotonicMs()
     while (!context.signal.aborted) {
-      const due = parts.certificates().filter(({ block }) => (nextLookAtMs.get(block) ?? 0) <= clock.nowMs())
+      const due = parts.certificates().filter(({ block }) => (nextLookAtMs.get(block) ?? 0) <= clock.monotonicMs())
       for (const managed of due.slice(0, maxAtOnce - working.size)) {
-        nextLookAtMs.set(managed.block, clock.nowMs() + lookEveryMs)
+        nextLookAtMs.set(managed.block, clock.monotonicMs() + lookEveryMs)
         const work = lookAt(managed)
           .then((look) => {
             const untilMs =
@@ -251,7 +252,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
                   ? look.retryAtMs
                   : managed.pickUp?.nextLookAtMs()
             if (untilMs !== undefined && nextLookAtMs.has(managed.block))
-              nextLookAtMs.set(managed.block, Math.min(untilMs, clock.nowMs() + lookEveryMs))
+              nextLookAtMs.set(managed.block, clock.monotonicMs() + Math.min(untilMs - clock.nowMs(), lookEveryMs))
           })
           .finally(() => working.delete(work))
         working.add(work)
