@@ -2,7 +2,7 @@
 // installer's own configuration does not allow.
 import assert from 'node:assert/strict'
 import { createHash, createPublicKey, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
-import { readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -160,6 +160,15 @@ test('a hostile server at the socket: all is refused, logged, and changes nothin
     String(new X509Certificate(readFileSync(join(world.tls, 'web/cert.pem'))).subjectAltName),
     /new\.example/,
   )
+
+  // The owner of a file has it without end: root's process does not take it all in.
+  const key = join(world.tls, 'web/privkey.pem')
+  const kept = readFileSync(key)
+  truncateSync(key, 1_500_000_000)
+  assert.match(JSON.stringify(await ask('damage')), /privkey\.pem was changed by somebody else/)
+  const peakKb = Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${installer.pid}/status`, 'latin1'))?.[1])
+  assert.ok(peakKb < 500_000, `${peakKb} kB`)
+  writeFileSync(key, kept)
 
   // Without roots nothing could be installed: nothing is asked for.
   for (const [text, why] of [

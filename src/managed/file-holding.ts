@@ -7,7 +7,7 @@ import type { FetchedBox, PluginContext } from '../plugin-api.ts'
 import type { Chain } from '../x509/chain.ts'
 import { parseCsrPem } from '../x509/csr.ts'
 import { formatPem } from '../x509/pem.ts'
-import { generatePrivateKey, keyTypeOf, parsePrivateKey, privateKeyPem } from '../x509/private-key.ts'
+import { generatePrivateKey, keyTypeOf, privateKeyPem } from '../x509/private-key.ts'
 import { spkiSha256 } from '../x509/spki.ts'
 import { parseRoots, proveChain } from './chain-proof.ts'
 import type { HeldRequest, Holding } from './holding.ts'
@@ -22,6 +22,7 @@ import {
 import { type MakePkcs12, type OutputFile, outputFiles, outputPaths, sha256Of } from './output-files.ts'
 import { findOwner } from './owner.ts'
 import { checkPlaces, type Placed, placeFiles, removeLeftPlaces, TornError } from './placement.ts'
+import { readInstalled, readKey } from './read-installed.ts'
 import { changesBetween, type Wish } from './wish.ts'
 
 export type FileHoldingParts = {
@@ -215,7 +216,7 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
   async function findDifference(files: readonly InstalledFile[]): Promise<string | undefined> {
     const known = new Map(files.map((file) => [file.path, file]))
     for (const path of outputPaths(values)) {
-      const content = await readFile(path).catch(() => undefined)
+      const content = await readInstalled(path)
       if (content === undefined) return `${path} is missing`
       const file = known.get(path)
       if (file === undefined) return `${path} is to be written, too`
@@ -270,18 +271,6 @@ export class KeyLostError extends Error {
   override readonly name = 'KeyLostError'
   constructor() {
     super('the private key of the request is gone; another is made')
-  }
-}
-
-async function readKey(path: string): Promise<KeyObject | undefined> {
-  const content = await readFile(path).catch(() => undefined)
-  if (content === undefined) return undefined
-  try {
-    return parsePrivateKey(content)
-  } catch {
-    return undefined
-  } finally {
-    content.fill(0)
   }
 }
 

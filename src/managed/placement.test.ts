@@ -12,6 +12,7 @@ import {
   realpathSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -122,6 +123,19 @@ test('separate files: as they were where one of them cannot be written', async (
   assert.deepEqual([readFileSync(at('cert'), 'utf8'), readFileSync(at('key'), 'utf8')], ['new', 'new'])
   await placed.undo()
   assert.deepEqual(readdirSync(temp.path), ['cert'])
+})
+
+test('what its owner put in the place of a file is not taken in, nor waited for', async () => {
+  using temp = makeTempFolder('place')
+  const at = (name: string) => join(temp.path, name)
+  writeFileSync(at('large'), '')
+  truncateSync(at('large'), 1_000_000_000)
+  spawnSync('mkfifo', [at('pipe')])
+  for (const name of ['large', 'pipe'])
+    await assert.rejects(
+      placeFiles([fileAt(at(name), 'new')], { directory: undefined, owner: undefined }, 'v'),
+      new RegExp(`${name} is in the way, .* move it away`),
+    )
 })
 
 test('looked at before a certificate is asked for: where it goes can be made, and written', async (t) => {

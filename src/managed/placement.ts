@@ -1,23 +1,11 @@
 import { constants, type Stats } from 'node:fs'
-import {
-  access,
-  chmod,
-  lstat,
-  mkdir,
-  readdir,
-  readFile,
-  readlink,
-  rename,
-  rm,
-  rmdir,
-  stat,
-  symlink,
-} from 'node:fs/promises'
+import { access, chmod, lstat, mkdir, readdir, readlink, rename, rm, rmdir, stat, symlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type FileOwner, removeLeftovers, syncFolder, writeDurably } from '../durable-file.ts'
 import { errorCode } from '../error-code.ts'
 import { isAlive } from '../process-id.ts'
 import type { OutputFile } from './output-files.ts'
+import { maxInstalledBytes, readInstalled } from './read-installed.ts'
 
 /** What was installed can be taken back, as long as nobody installed anything else. */
 export type Placed = { undo(): Promise<void> }
@@ -108,7 +96,10 @@ async function placeFile(file: OutputFile, owner: FileOwner | undefined): Promis
 
 async function readFormer(path: string) {
   try {
-    const [content, { mode, uid, gid }] = [await readFile(path), await stat(path)]
+    const { size, mode, uid, gid } = await stat(path)
+    const content = size > maxInstalledBytes ? undefined : await readInstalled(path)
+    if (content === undefined)
+      throw new Error(`${path} is in the way, and could not be put back: it is too large, or no file; move it away`)
     return { content, mode: mode & 0o7777, owner: { uid, gid } }
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return undefined
