@@ -9,6 +9,7 @@ import {
   mkdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -165,6 +166,13 @@ test('a user who is not there, a hook that fails: said, nothing left half done, 
   writeFileSync(at('cured'), '')
   process.kill(installer.pid, 'SIGHUP')
   await until('the hook', () => readSoFar(at('hooked')), { logs: all })
+  // Another group is wanted: not with the next certificate, but now.
+  if (!isRoot) return
+  const daemon = 1
+  world.configure(section(`root:${daemon}`))
+  for (const { pid } of [installer, server]) process.kill(pid, 'SIGHUP')
+  await until('the other group', () => statSync(join(world.tls, 'web/privkey.pem')).gid === daemon, { logs: all })
+  await until('the repair', () => server.log().includes('"msg":"certificate repaired"'), { logs: all })
 })
 
 test('a hook that hangs keeps nobody waiting but its own certificate', async () => {

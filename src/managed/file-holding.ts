@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import { readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CertificateSection } from '../config/config.ts'
-import { ensureDirectory, removeLeftovers, writeDurably } from '../durable-file.ts'
+import { ensureDirectory, type FileOwner, removeLeftovers, writeDurably } from '../durable-file.ts'
 import type { FetchedBox, PluginContext } from '../plugin-api.ts'
 import type { Chain } from '../x509/chain.ts'
 import { parseCsrPem } from '../x509/csr.ts'
@@ -51,6 +51,7 @@ const nextKeyFile = 'next.key.pem'
 export function createFileHolding({ values }: CertificateSection, parts: FileHoldingParts): FileHolding {
   const { folder, wish, context } = parts
   const nextKeyPath = join(folder, nextKeyFile)
+  let wantedOwner: FileOwner | undefined
   const held = (made: MadeRequest): HeldRequest => ({
     postedBytes: Buffer.from(made.csrPem, 'latin1'),
     changes: changesBetween(made.wish, wish),
@@ -213,8 +214,15 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
     return { reason, keyIsLost: (await findInstalledKey(memory)) === undefined }
   }
 
+  /** Asked once: it takes two processes. undefined: none is wanted, or it is not there, which the next one says. */
+  async function findWantedOwner(): Promise<FileOwner | undefined> {
+    if (values.owner !== undefined) wantedOwner ??= await findOwner(values.owner).catch(() => undefined)
+    return wantedOwner
+  }
+
   async function findDifference(files: readonly InstalledFile[]): Promise<string | undefined> {
     const known = new Map(files.map((file) => [file.path, file]))
+    const owner = await findWantedOwner()
     for (const path of outputPaths(values)) {
       const content = await readInstalled(path)
       if (content === undefined) return `${path} is missing`
@@ -224,7 +232,10 @@ export function createFileHolding({ values }: CertificateSection, parts: FileHol
       if (file.holdsKey || path === values.pkcs12) content.fill(0)
       if (!isSame) return `${path} was changed by somebody else`
       const mode = file.holdsKey || path === values.pkcs12 ? values['key-mode'] : values.mode
-      if (((await stat(path)).mode & 0o777) !== mode) return `${path} has another mode`
+      const there = await stat(path)
+      if ((there.mode & 0o777) !== mode) return `${path} has another mode`
+      if (owner !== undefined && (there.uid !== owner.uid || there.gid !== owner.gid))
+        return `${path} has another owner`
     }
     return undefined
   }
