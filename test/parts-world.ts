@@ -14,6 +14,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { jsonLinesOf } from './acmems.ts'
 import { makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
+import { holdWhileAlive } from './peers/free-port.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
 import { until } from './until.ts'
@@ -141,7 +142,7 @@ export async function startParts(config: (run: string) => string, options: Parts
   }
 }
 
-/** One below 1024 that is free, and another one than other tests try first. */
+/** One below 1024 that is free, and no other test's. */
 export async function freePrivilegedPort(): Promise<number> {
   for (let port = 900 + ((process.pid * 7) % 100); port < 1024; port++) {
     const server = createServer()
@@ -149,7 +150,7 @@ export async function freePrivilegedPort(): Promise<number> {
       server.once('error', () => resolve(false))
       server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
     })
-    if (isFree) return port
+    if (isFree && (await holdWhileAlive(`port-${port}`))) return port
   }
   throw new Error('no port below 1024 is free')
 }

@@ -5,11 +5,32 @@ import { createServer } from 'node:net'
 // Below the ephemeral range (32768 and up on Linux), where any outgoing connection could take the port meanwhile.
 const FIRST_PORT = 10_400
 const PORTS_PER_PROCESS = 100
-// A prime, so that test processes, whose pids are near to each other, get different ranges.
 const RANGES = 223
 
-const start = Math.floor(Math.random() * PORTS_PER_PROCESS)
 let handedOut = 0
+let range: Promise<number> | undefined
+
+/** Between the look at a port and the peer that takes it, no other test process looks there. */
+async function takeRange(): Promise<number> {
+  for (let tried = 0; tried < RANGES; tried++) {
+    const one = (process.pid + tried) % RANGES
+    if (await holdWhileAlive(`range-${one}`)) return one
+  }
+  throw new Error('every range of ports is held by another test process')
+}
+
+/**
+ * Whether this process has it from now on, and no other. By a name in the abstract namespace (unix(7)), which is, as ports
+ * are, the network namespace's, and gone with the process.
+ */
+export function holdWhileAlive(what: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', () => resolve(false))
+    server.listen(`\0acmems-tests-${what}`, () => resolve(true))
+    server.unref()
+  })
+}
 
 function bindsTcp(port: number, host: string): Promise<boolean> {
   return new Promise((resolve) => {
@@ -32,11 +53,15 @@ function bindsUdp(port: number): Promise<boolean> {
 
 /** A port that nothing listens on, on any IPv4 address, TCP or UDP. Never the same one twice in a process. */
 export async function freePort(): Promise<number> {
-  while (handedOut < PORTS_PER_PROCESS * RANGES) {
-    const range = (process.pid + Math.floor(handedOut / PORTS_PER_PROCESS)) % RANGES
-    const port = FIRST_PORT + range * PORTS_PER_PROCESS + ((start + handedOut) % PORTS_PER_PROCESS)
+  range ??= takeRange()
+  const firstPort = FIRST_PORT + (await range) * PORTS_PER_PROCESS
+  while (handedOut < PORTS_PER_PROCESS) {
+    const port = firstPort + handedOut
     handedOut += 1
     if ((await bindsTcp(port, '127.0.0.1')) && (await bindsTcp(port, '0.0.0.0')) && (await bindsUdp(port))) return port
   }
-  throw new Error('no free port is left')
+  // This one is used up: those of before go on being held.
+  handedOut = 0
+  range = takeRange()
+  return freePort()
 }

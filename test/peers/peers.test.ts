@@ -116,8 +116,11 @@ test('a web server with a faulty configuration says why it did not come up', asy
   )
 })
 
-test('free ports differ', async () => {
-  const ports = await Promise.all(Array.from({ length: 20 }, () => freePort()))
+test('free ports differ, also from those of another test process', async () => {
+  // As another process whose id leads to the same range.
+  const other: typeof import('./free-port.ts') = await import(new URL('free-port.ts?other', import.meta.url).href)
+  const sixty = (find: typeof freePort) => Promise.all(Array.from({ length: 60 }, () => find()))
+  const ports = [...(await sixty(freePort)), ...(await sixty(other.freePort))]
   assert.equal(new Set(ports).size, ports.length)
 })
 
