@@ -41,7 +41,8 @@ async function startWorld(clock: TestClock, certificatesForMs?: number, rules: r
   const folder = join(stack.use(makeTempFolder('agent')).path, 'agent')
   mkdirSync(folder)
   const place = join(folder, 'web')
-  const server = await relayInTime(rig.server.signUrl.replace('/sign', ''), clock, stack)
+  const asked = { inFlight: 0 }
+  const server = await relayInTime(rig.server.signUrl.replace('/sign', ''), clock, asked, stack)
   const agent = stack.use(
     await startServer(
       `[issuer "hub"]\ntype = acmems\nserver = ${server}\n[certificate "web"]\nissuer = hub\ndomain = www.example.test\ndirectory = ${place}\n`,
@@ -53,9 +54,14 @@ async function startWorld(clock: TestClock, certificatesForMs?: number, rules: r
   await until('the first', () => existsSync(file))
   const owned = stack.move()
   const certificate = () => new X509Certificate(readFileSync(file))
+  // The agent may have been woken and not have asked yet, because it writes a file, or wait for its answer.
+  const isBusy = () => asked.inFlight > 0 || process.getActiveResourcesInfo().some((one) => one.startsWith('FSReq'))
   const settle = async () => {
-    await rig.idle()
-    await sleep(40)
+    for (let quietRounds = 0; quietRounds < 2; ) {
+      await rig.idle()
+      await sleep(20)
+      quietRounds = isBusy() ? 0 : quietRounds + 1
+    }
     await rig.idle()
   }
   return {
@@ -73,8 +79,17 @@ async function startWorld(clock: TestClock, certificatesForMs?: number, rules: r
 }
 
 /** The hub lives in the test's time, too: what it dates is dated by the test's clock. */
-async function relayInTime(hubUrl: string, clock: TestClock, stack: AsyncDisposableStack): Promise<string> {
+async function relayInTime(
+  hubUrl: string,
+  clock: TestClock,
+  asked: { inFlight: number },
+  stack: AsyncDisposableStack,
+): Promise<string> {
   const relay = createServer((incoming, response) => {
+    asked.inFlight += 1
+    response.once('close', () => {
+      asked.inFlight -= 1
+    })
     const { method, headers } = incoming
     const passOn = requestPlain(`${hubUrl}${incoming.url}`, { method, headers }, (reply) => {
       const date = new Date(clock.nowMs()).toUTCString()
