@@ -13,7 +13,7 @@ import { acmeIdentifierDigest, readAcmeIdentifier } from '../src/x509/acme-ident
 import { accountAt, startAcmems } from './acmems.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
-import { freePort, requirePeer } from './peers/peers.ts'
+import { freePort, requireIpv6, requirePeer } from './peers/peers.ts'
 
 function configuration(pebble: Pebble, listener: string): string {
   return `${accountAt(pebble)}[verification "tls"]
@@ -38,9 +38,12 @@ test('Pebble validates names and addresses by tls-alpn-01, two orders for one na
   assert.equal(reply.status, 200, reply.text + acmems.log())
   assert.deepEqual(namesOf(certificatesOf(reply.text)[0]), names.map((name) => `DNS:${name}`).sort())
 
-  const addresses = await postCsr(acmems.signUrl, makeCsr({ addresses: ['127.0.0.1', '::1'] }))
-  assert.equal(addresses.status, 200, addresses.text + pebble.log())
-  assert.deepEqual(namesOf(certificatesOf(addresses.text)[0]), ['IP Address:0:0:0:0:0:0:0:1', 'IP Address:127.0.0.1'])
+  await t.test('addresses', async (part) => {
+    if (!requireIpv6(part)) return
+    const both = await postCsr(acmems.signUrl, makeCsr({ addresses: ['127.0.0.1', '::1'] }))
+    assert.equal(both.status, 200, both.text + pebble.log())
+    assert.deepEqual(namesOf(certificatesOf(both.text)[0]), ['IP Address:0:0:0:0:0:0:0:1', 'IP Address:127.0.0.1'])
+  })
 
   const twice = await Promise.all(
     ['1', '2', '3'].map((one) =>

@@ -21,7 +21,7 @@ import { accountAt, startAcmems } from './acmems.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
-import { freePort, requirePeer } from './peers/peers.ts'
+import { freePort, requireIpv6, requirePeer } from './peers/peers.ts'
 import { startNginx } from './peers/web-servers.ts'
 
 const token = 'evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA'
@@ -168,7 +168,7 @@ test('Pebble validates several names through nginx and its document root; nothin
 })
 
 test('addresses by http-01, IPv4 and IPv6', async (t) => {
-  if (!requirePeer(t, 'pebble') || !requirePeer(t, 'openssl')) return
+  if (!requirePeer(t, 'pebble') || !requirePeer(t, 'openssl') || !requireIpv6(t)) return
   await using pebble = await startPebble({ authzReuse: 0 })
   const { httpPort } = pebble
   await using acmems = await startAcmems(

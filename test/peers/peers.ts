@@ -1,6 +1,7 @@
 // Finds the real programs that the tests run against: on the machine, or where scripts/fetch-peers unpacked them.
 import { spawnSync } from 'node:child_process'
 import { accessSync, appendFileSync, constants, existsSync, readFileSync, statSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
 import type { TestContext } from 'node:test'
 
@@ -194,4 +195,16 @@ export function requirePeer(t: TestContext, name: PeerName): Peer | undefined {
   noteUse(`${name} skipped: ${reason}`)
   t.skip(`${name} could not be had: ${reason}`)
   return undefined
+}
+
+/** For a test that needs `::1`, which containers often have not. */
+export function requireIpv6(t: TestContext): boolean {
+  const hasIpv6 = Object.values(networkInterfaces()).some((addresses) =>
+    addresses?.some(({ address }) => address === '::1'),
+  )
+  if (hasIpv6) return true
+  const reason = 'this machine has no ::1'
+  noteUse(`IPv6 skipped: ${reason}`)
+  t.skip(reason)
+  return false
 }
