@@ -21,7 +21,7 @@ import { makeTempFolder } from './peers/child.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
 import { main } from './program.ts'
-import { until } from './until.ts'
+import { until, untilLogged } from './until.ts'
 
 function requirePeers(t: TestContext): boolean {
   return (['pebble', 'pebble-challtestsrv', 'openssl'] as const).every((name) => requirePeer(t, name) !== undefined)
@@ -143,7 +143,7 @@ test('what the Python acmems left is taken over; what is missing or of no use is
   {
     await using acmems = await start(pebble, folder.path)
     await assertIssues(acmems)
-    assert.match(acmems.log(), /chmod 600/)
+    await untilLogged(acmems, /chmod 600/)
   }
   const uri = String(readRegistration(folder.path).uri)
 

@@ -7,7 +7,8 @@ import { createLog } from '../src/log.ts'
 import { type Acmems, accountAndHttp01, startAcmems } from './acmems.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { startPebble } from './peers/pebble.ts'
-import { requirePeer } from './peers/peers.ts'
+import { requireIpv6, requirePeer } from './peers/peers.ts'
+import { until } from './until.ts'
 
 async function statusOf(acmems: Acmems, names: readonly string[], addresses: readonly string[] = []): Promise<number> {
   return (await postCsr(acmems.signUrl, makeCsr({ names, addresses }))).status
@@ -69,7 +70,8 @@ test('no block: nobody', async () => {
   assert.equal(await statusOf(acmems, ['a.example.test']), 403)
 })
 
-test('IPv6 callers', async () => {
+test('IPv6 callers', async (t) => {
+  if (!requireIpv6(t)) return
   await using acmems = await startAcmems('[account]\ntype = local\n[auth "six"]\nip = ::1\ndomain = *.example.test\n', {
     args: ['--set', 'mgmt.listener=[::1]:0'],
   })
@@ -160,15 +162,14 @@ test('the log: one line a request with id, client, names, outcome and duration; 
   const reply = await postCsr(acmems.signUrl, makeCsr({ names: ['a.example.test'] }))
   const find = () => acmems.logLines().find((entry) => entry.requestId === reply.headers.get('x-request-id'))
   // Written after the answer.
-  for (let i = 0; i < 40 && find() === undefined; i++) await sleep(50)
-  const line = find()
+  const line = await until('its line', find)
   assert.deepEqual(
-    [line?.client, line?.names, line?.outcome, line?.status, typeof line?.durationMs, line?.block],
+    [line.client, line.names, line.outcome, line.status, typeof line.durationMs, line.block],
     ['127.0.0.1', ['a.example.test'], 'issued', 200, 'number', 'lab'],
   )
   const before = acmems.logLines().length
   await postCsr(acmems.signUrl, makeCsr({ names: ['a.example.test'], commonName: 'x\n{"msg":"forged"}' }))
-  for (let i = 0; i < 40 && acmems.logLines().length === before; i++) await sleep(50)
+  await until('the other line', () => acmems.logLines().length > before)
   await sleep(100)
   const added = acmems.logLines().slice(before)
   assert.deepEqual(

@@ -70,10 +70,11 @@ export async function startAcmems(config: string, options: AcmemsOptions = {}): 
   }
 }
 
-/** Of a log, those that are JSON: other programs write into it, too. */
+/** Of a log, those that are JSON: other programs write into it, too. The last one may be half written yet. */
 export function jsonLinesOf(log: string): Record<string, unknown>[] {
   return log
     .split('\n')
+    .slice(0, -1)
     .filter((line) => line.startsWith('{'))
     .map((line) => JSON.parse(line) as Record<string, unknown>)
 }

@@ -13,6 +13,7 @@ import { certificatesOf, makeCsr, postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
+import { untilLogged } from './until.ts'
 
 function requirePeers(t: TestContext): boolean {
   return (['pebble', 'pebble-challtestsrv', 'openssl'] as const).every((name) => requirePeer(t, name) !== undefined)
@@ -206,7 +207,7 @@ test('certs renew: the server does it; without one the command does; --no-wait l
     serial = (await show(acmems, 'renew.example.test')).serial
     assert.notEqual(serial, former)
     assert.match(renewed.out, new RegExp(`renew\\.example\\.test: renewed, ${former} -> ${serial}`))
-    assert.match(acmems.log(), /"msg":"renewed"/)
+    await untilLogged(acmems, /"msg":"renewed"/)
     assert.equal(await ask(acmems, csr), serial, 'the host gets the new one')
   }
   const [alone] = await runJson<{ outcome: string; replaced: string; serial: string }[]>([

@@ -7,7 +7,7 @@ import { machine, makeToolFolder, run, startFirewallProcess } from './firewall-w
 import { makeCsr, postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
-import { until } from './until.ts'
+import { until, untilLogged } from './until.ts'
 
 run('ip', ['addr', 'add', `${machine.ip}/32`, 'dev', 'lo'])
 // Where nobody answers, not even that nobody is there.
@@ -51,7 +51,7 @@ test('the port is open while the CA validates, and at no other time', async () =
     replies.map(({ text }) => text).join() + acmems.log() + firewall.child.log(),
   )
   assert.equal(rules(), before)
-  assert.match(firewall.child.log(), /"msg":"port opened","port":8080|"port":8080,"msg":"port opened"/)
+  await untilLogged(firewall.child, /"msg":"port opened","port":8080|"port":8080,"msg":"port opened"/)
 })
 
 test('a firewall that is killed meanwhile opens the port again when it is back', async () => {
@@ -75,5 +75,5 @@ test('without its firewall the server goes on: the port may be open anyway', asy
   acmems = await startAcmems(config)
   const reply = await issue('good.example.test')
   assert.equal(reply.status, 200, reply.text + acmems.log())
-  assert.match(acmems.log(), /a port is not opened in the firewall/)
+  await untilLogged(acmems, /a port is not opened in the firewall/)
 })

@@ -139,9 +139,11 @@ test('a certificate is forwarded, and nothing about it is left; a failure leaves
     aliases.map((alias) => alias.slice(0, 5)),
     ['hmac:', 'hmac:'],
   )
-  const line = acmems.logLines().find(({ msg, status }) => msg === 'request' && status === 200)
-  assert.deepEqual(line?.names, aliases)
-  assert.equal(line?.client, undefined)
+  const line = await until('its line', () =>
+    acmems.logLines().find(({ msg, status }) => msg === 'request' && status === 200),
+  )
+  assert.deepEqual(line.names, aliases)
+  assert.equal(line.client, undefined)
 
   await t.test('limits count it under aliases', () => {
     const rows = query(acmems, "SELECT limit_name, subject FROM rate_buckets WHERE limit_name = 'domain'")
@@ -290,8 +292,8 @@ test('killed in flight, and the host does not come back: given up after hours, a
   await assertClean(folder.path, tracesOf(csr))
   assert.deepEqual(query(again, 'SELECT * FROM answers'), [])
   assert.deepEqual(query(again, 'SELECT * FROM order_stories'), [])
-  const line = again.logLines().find(({ msg }) => msg === 'an order was abandoned')
-  assert.match(String(line?.names), /^hmac:/)
+  const line = await until('its line', () => again.logLines().find(({ msg }) => msg === 'an order was abandoned'))
+  assert.match(String(line.names), /^hmac:/)
 })
 
 test('a CA that is away: what is noted of it says nothing of who asked; stopped, the server leaves one clean file', async (t: TestContext) => {

@@ -13,7 +13,7 @@ import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
 import { makeTlsIdentity, type TlsIdentity } from './peers/tls-identity.ts'
-import { readSoFar, until } from './until.ts'
+import { readSoFar, until, untilLogged } from './until.ts'
 
 const local = '[account]\ntype = local\n'
 const fleet = '[auth "fleet"]\nenroll = yes\ndomain = *.fleet.test\n'
@@ -98,8 +98,9 @@ test('a gateway gets its hosts certificates of Pebble through the hub, whatever 
   hub = await startHub()
   const first = await untilStatus(200, () => postCsr(gateway.signUrl, csr))
   assert.deepEqual(namesOf(certificatesOf(first)[0]), ['DNS:www.fleet.test'])
-  assert.match(gateway.log(), /the clock of this machine and that of the server differ/)
+  await untilLogged(gateway, /the clock of this machine and that of the server differ/)
   const refusals = () => hub.logLines().filter(({ status }) => status === 401).length
+  await until('the refusal', () => refusals() > 0)
   assert.equal(refusals(), 1, 'corrected once')
   assert.equal((await postCsr(gateway.signUrl, makeCsr({ names: ['b.fleet.test'] }))).status, 200)
   assert.equal(refusals(), 1, 'and remembered')

@@ -269,8 +269,9 @@ test('a host registers a box for its names and its key, changes it, and nobody t
   assert.match(post(acmems, 'laser?domain=laser.printers.example.org&domain=ink.printers.example.org'), / 200$/)
   for (let i = 0; i < 100 && !/ink/.test(namesOf(at('chain.pem')) ?? ''); i++, await sleep(100)) await openBox(acmems)
   assert.match(namesOf(at('chain.pem')) ?? '', /ink/)
-  const orders = acmems.logLines().filter(({ msg }) => msg === 'certificate installed').length
-  assert.equal(orders, 1, 'one new certificate for one change')
+  const orders = () => acmems.logLines().filter(({ msg }) => msg === 'certificate installed').length
+  await until('its line', () => orders() > 0)
+  assert.equal(orders(), 1, 'one new certificate for one change')
 })
 
 test('a recipient that cannot be read is the trouble of its own certificate, until a reload finds it', async (t) => {

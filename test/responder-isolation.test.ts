@@ -6,7 +6,6 @@ import { connect, type Socket } from 'node:net'
 import { dirname, join, relative, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { openAnswersDoor } from '../src/answers/answers-door.ts'
 import { createAskedAnswers } from '../src/answers/asked-answers.ts'
 import { createAsker } from '../src/channel/asker.ts'
@@ -19,6 +18,7 @@ import { dig } from './peers/dig.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
 import { sources } from './program.ts'
 import { makeResponderWorld, type ResponderWorld } from './responder-world.ts'
+import { until } from './until.ts'
 
 const token = 'evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA'
 const answer = `${token}.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI`
@@ -305,11 +305,7 @@ test('a hostile responder: nothing is listed, nothing written, and its garbage i
 
 /** Pushed out by others it comes again by itself. */
 async function answersAgain(world: ResponderWorld, { http }: { readonly http: number }): Promise<void> {
-  const deadlineMs = performance.now() + 10_000
-  while (!(await fetchAnswer(http)).endsWith(answer)) {
-    assert.ok(performance.now() < deadlineMs, world.responder.log())
-    await sleep(50)
-  }
+  await until('the answer', async () => (await fetchAnswer(http)).endsWith(answer), { logs: [world.responder] })
 }
 
 test('a socket in a folder where others may write is neither opened nor asked', async () => {

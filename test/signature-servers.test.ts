@@ -21,6 +21,7 @@ import { requirePeer } from './peers/peers.ts'
 import { startPostgres } from './peers/postgres.ts'
 import { makeTlsIdentity } from './peers/tls-identity.ts'
 import { type HeaderLine, postTo, signRequest } from './request-signer.ts'
+import { untilLogged } from './until.ts'
 
 const run = promisify(execFile)
 const pair = generateKeyPairSync('ed25519')
@@ -85,6 +86,7 @@ test('uses of the legacy HMAC are counted, and said once an hour for each block'
     const { status } = await postCsr(acmems.signUrl, body, { Authentication: `hmac name=sha256, hash=${hash}` })
     assert.equal(status, 200)
   }
+  await untilLogged(acmems, /legacy authentication is in use/)
   const said = acmems.logLines().filter(({ msg }) => msg === 'legacy authentication is in use')
   assert.deepEqual(
     said.map(({ block: name, uses }) => [name, uses]),

@@ -10,6 +10,7 @@ import { certificatesOf, makeCsr, postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
+import { untilLogged } from './until.ts'
 
 const auth = '[auth "lab"]\nip = 127.0.0.1\ndomain = *.lab.test\n'
 
@@ -83,7 +84,7 @@ test('a folder that cannot be written to withholds no certificate', async () => 
   await using acmems = await startAcmems(fileConfig(join(blocked, 'certificates')))
   const reply = await postCsr(acmems.signUrl, makeCsr({ names: ['a.lab.test'] }))
   assert.equal(reply.status, 200, reply.text)
-  assert.match(acmems.log(), /could not be kept/)
+  await untilLogged(acmems, /could not be kept/)
 })
 
 test('a certificate of another CA is not answered: staging never serves production', async () => {

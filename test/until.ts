@@ -30,3 +30,7 @@ export async function until<T>(
 
 /** What another process has written so far. */
 export const readSoFar = (file: string): string => (existsSync(file) ? readFileSync(file, 'utf8') : '')
+
+/** A server answers first and writes its log when it has time for it. */
+export const untilLogged = (child: { log(): string }, what: RegExp): Promise<true> =>
+  until(`${what} in the log`, () => what.test(child.log()), { logs: [child] })

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { after, before, type TestContext, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { checkChain, checkValidity, parseChain } from '../../src/x509/chain.ts'
 import { type Acmems, accountAndHttp01, startAcmems } from '../acmems.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from '../host.ts'
 import { makeTempFolder } from '../peers/child.ts'
 import { type Pebble, startPebble } from '../peers/pebble.ts'
 import { findPeer, freePort, requirePeer } from '../peers/peers.ts'
+import { untilLogged } from '../until.ts'
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts'
 import type { Rule, SeenRequest } from './rule.ts'
 import * as faults from './scenarios.ts'
@@ -51,13 +51,6 @@ function inWorld(t: TestContext, rules: readonly Rule[] = []): World | undefined
 const requestAtCertificate: SeenRequest = {
   ...{ index: 0, endpoint: 'certificate', endpointCount: 1, method: 'POST', path: '/', origin: 'https://ca.example' },
   ...{ payload: undefined, random: () => 0 },
-}
-
-/** The server writes its log when it has time for it. */
-async function seeInLog(acmems: Acmems, what: RegExp): Promise<void> {
-  const deadlineMs = performance.now() + 2000
-  while (!what.test(acmems.log()) && performance.now() < deadlineMs) await sleep(10)
-  assert.match(acmems.log(), what)
 }
 
 test('without rules the real server gets its certificate, and every request is known for what it is', async (t) => {
@@ -152,7 +145,7 @@ test('certificates that must not be taken: each is wrong in one thing only', asy
   proxy.setRules(faults.wrongKey())
   const reply = await postCsr(acmems.signUrl, makeCsr({ names: ['wrong-key.example.test'] }))
   assert.notEqual(reply.status, 200)
-  await seeInLog(acmems, /the certificate is for another key/)
+  await untilLogged(acmems, /the certificate is for another key/)
   assert.deepEqual(proxy.log.findLast(({ endpoint }) => endpoint === 'certificate')?.actions, ['replaceBody'])
 })
 
