@@ -4,12 +4,12 @@ import { spawn } from 'node:child_process'
 import { chmodSync, existsSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { readSettings } from '../src/accountd/settings.ts'
 import { parseWords } from '../src/plugins/keys/exec.ts'
 import { askOnce, signingInput } from './accountd-world.ts'
 import { checkout, readSnippet, readSnippets } from './documentation.ts'
 import { makeTempFolder } from './peers/child.ts'
+import { until } from './until.ts'
 
 const file = 'docs/accountd.md'
 const runner = { uid: 0, gid: 0, user: 'root', group: 'root', home: '/root', environment: {} }
@@ -25,12 +25,11 @@ test('the first steps lead to an accountd that signs', async () => {
     stdio: 'ignore',
   })
   const socket = join(folder.path, 'run', 'S.lacme')
-  for (let i = 0; i < 200 && !existsSync(socket); i++) await sleep(50)
+  await until('the socket', () => existsSync(socket))
   const line = signingInput({ alg: 'ES256', nonce: 'n', url: 'https://ca.example/x', kid: 'https://ca.example/1' })
   assert.equal((await askOnce(socket, line))?.length, 86)
   shell.kill('SIGTERM')
-  for (let i = 0; i < 200 && existsSync(socket); i++) await sleep(50)
-  assert.ok(!existsSync(socket))
+  await until('its end', () => !existsSync(socket))
 })
 
 test('the configuration shown can be used', () => {

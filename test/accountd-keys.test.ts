@@ -13,6 +13,7 @@ import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
 import { type PeerName, requirePeer } from './peers/peers.ts'
+import { until } from './until.ts'
 
 const block = '[auth "web"]\nip = 127.0.0.1\ndomain = **.example.org\n'
 
@@ -165,8 +166,7 @@ test('a command: no shell, started again when it dies, not again and again when 
   assert.equal(pidsOf().size, 2)
   await acmems.stop()
   const left = () => [...pidsOf()].filter(isAlive)
-  for (let i = 0; i < 100 && left().length > 0; i++) await sleep(100)
-  assert.deepEqual(left(), [], 'it ends with the server')
+  await until('its end with the server', () => left().length === 0)
 
   const marks = join(folder.path, 'marks')
   const broken = join(folder.path, 'broken')

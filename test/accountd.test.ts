@@ -17,7 +17,6 @@ import { connect, createServer } from 'node:net'
 import { userInfo } from 'node:os'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import {
   askOnce,
   dial,
@@ -33,6 +32,7 @@ import {
 import { runCommand } from './command.ts'
 import { startChild, waitUntilReady } from './peers/child.ts'
 import { requirePeer } from './peers/peers.ts'
+import { until } from './until.ts'
 
 const url = 'https://ca.example/acme/new-order'
 const kid = 'https://ca.example/acme/acct/1'
@@ -179,7 +179,7 @@ test('TERM removes the socket; what a kill left is known as stale; one that list
 
   const killed = await startHolder(ourAccountd, folder.path, config)
   process.kill(killed.pid, 'SIGKILL')
-  for (let i = 0; i < 100 && !killed.hasEnded(); i++) await sleep(50)
+  await until('its end', () => killed.hasEnded())
   assert.ok(existsSync(killed.socket))
   const next = await startHolder(ourAccountd, folder.path, config)
   assert.ok(await askOnce(next.socket, good))
@@ -346,7 +346,7 @@ test('with keyid only what gets certificates is signed, and the key stays hidden
   const [audit, old] = [join(folder.path, 'audit'), join(folder.path, 'audit.1')]
   renameSync(audit, old)
   process.kill(holder.pid, 'SIGHUP')
-  for (let i = 0; i < 100 && !existsSync(audit); i++) await sleep(50)
+  await until('the new audit log', () => existsSync(audit))
   assert.ok(await askOnce(holder.socket, read))
   await holder.stop()
   const whole = await runCommand(['accountd', 'check-audit', old, audit])

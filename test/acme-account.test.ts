@@ -6,7 +6,6 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, w
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { after, describe, type TestContext, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { isJsonObject, type JsonObject } from '../src/acme/json-object.ts'
 import type { AcmeTransport } from '../src/acme-client/transport.ts'
 import { systemClock } from '../src/clock.ts'
@@ -237,7 +236,9 @@ describe('an account that cannot be had', { concurrency: true }, () => {
     assert.doesNotMatch(reply.text, /\bat .*\(|\.ts/, 'no stack')
     await relay.open(pebble.directoryUrl)
     // It is not asked at every request; after a second it is.
-    await sleep(1000)
+    await until('its being asked again', async () => (await requestCertificate(acmems)).status === 200, {
+      everyMs: 200,
+    })
     await assertIssues(acmems)
   })
 

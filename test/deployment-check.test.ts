@@ -12,6 +12,7 @@ import { makeLeaf } from './leaf-certificates.ts'
 import { acceptsTcp, makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { freePort, needPeer, requirePeer } from './peers/peers.ts'
 import { startNginx } from './peers/web-servers.ts'
+import { until } from './until.ts'
 
 const file = 'docs/deployment.md'
 
@@ -161,13 +162,15 @@ test('who fetches a sealed box is remembered, and it is looked at where its auth
   const fetchBox = (name: string, method: string) =>
     fetch(`http://127.0.0.1:${acmems.mgmtPort}/box/${name}`, { method }).then(({ status }) => status)
   for (const name of ['printer', 'quiet'])
-    for (let i = 0; i < 200 && (await fetchBox(name, 'HEAD')) !== 200; i++) await sleep(50)
+    await until(`the box of ${name}`, async () => (await fetchBox(name, 'HEAD')) === 200)
   type Shown = { pickUps: { client: string; at: string }[]; served: unknown[] }
   const show = (name: string) => runJson<Shown>(['certs', 'show', name, acmems.configFile])
   assert.deepEqual((await show('printer.example.org')).pickUps, [], 'HEAD fetches nothing')
   for (const name of ['printer', 'printer', 'quiet']) assert.equal(await fetchBox(name, 'GET'), 200)
-  await sleep(500)
-  const { pickUps } = await show('printer.example.org')
+  const pickUps = await until('the pick-up', async () => {
+    const { pickUps: all } = await show('printer.example.org')
+    return all.length > 0 && all
+  })
   assert.deepEqual(
     pickUps.map(({ client }) => client),
     ['127.0.0.1'],

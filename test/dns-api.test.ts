@@ -15,6 +15,7 @@ import { makeTempFolder } from './peers/child.ts'
 import { dig } from './peers/dig.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
 import { freePort, needPeer, requirePeer } from './peers/peers.ts'
+import { untilLogged } from './until.ts'
 
 const [one, two, three] = ['1', '2', '3'].map((digit) => digit.repeat(43)) as [string, string, string]
 const hmacKey = 'a shared secret of the mail servers'
@@ -217,8 +218,7 @@ test('acme-dns: accounts of a block, and of one name', async (t) => {
     const config = readFileSync(world.acmems.configFile, 'utf8')
     writeFileSync(world.acmems.configFile, config.replace('[auth "web"]', '[auth "renamed"]'))
     process.kill(world.acmems.pid, 'SIGHUP')
-    for (let i = 0; i < 100 && !world.acmems.log().includes('configuration reloaded'); i++)
-      await new Promise((resolve) => setTimeout(resolve, 50))
+    await untilLogged(world.acmems, /configuration reloaded/)
     assert.equal((await update(account, one)).status, 401)
   })
 })

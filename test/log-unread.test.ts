@@ -5,7 +5,6 @@ import { once } from 'node:events'
 import { existsSync, fstatSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { makeTempFolder } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
@@ -28,7 +27,7 @@ test('whoever read the log is gone: SIGTERM ends the server all the same', async
     if (log.includes('"msg":"serving"')) break
   }
   server.kill('SIGTERM')
-  const patience = setTimeout(() => server.kill('SIGKILL'), 8000)
+  const patience = setTimeout(() => server.kill('SIGKILL'), 30_000)
   assert.deepEqual(await ended, [0, null])
   clearTimeout(patience)
 })
@@ -83,7 +82,7 @@ test('the journal is told the level of each line', async () => {
     )
     const ended = once(server, 'exit')
     const read = () => readFileSync(path, 'utf8').split('\n').filter(Boolean)
-    for (let tries = 0; tries < 500 && !read().some((line) => line.includes('"serving"')); tries++) await sleep(20)
+    await until('the start', () => read().some((line) => line.includes('"serving"')))
     server.kill('SIGTERM')
     await ended
     return read()

@@ -5,13 +5,13 @@ import { X509Certificate } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { accountAt, startAcmems } from './acmems.ts'
 import { runCommand, runJson } from './command.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
 import { freePort, requirePeer } from './peers/peers.ts'
+import { until } from './until.ts'
 
 const run = promisify(execFile)
 
@@ -46,7 +46,7 @@ test('a server without a certificate is reached by its pin, and by the same pin 
   )
   process.kill(acmems.pid, 'SIGHUP')
   const installed = () => new X509Certificate(readFileSync(join(tls, 'cert.pem')))
-  for (let i = 0; i < 400 && installed().raw.equals(first.raw); i++) await sleep(50)
+  await until('the other certificate', () => !installed().raw.equals(first.raw), { logs: [acmems] })
   assert.notEqual(installed().issuer, first.issuer, acmems.log())
   assert.ok(installed().publicKey.equals(first.publicKey))
   const served = async () => {
@@ -56,8 +56,7 @@ test('a server without a certificate is reached by its pin, and by the same pin 
     ])
     return stdout
   }
-  for (let i = 0; i < 100 && !/Pebble Intermediate/.test(await served()); i++) await sleep(100)
-  assert.match(await served(), /Pebble Intermediate/)
+  await until('it being served', async () => /Pebble Intermediate/.test(await served()))
   assert.match(await askByPin(enrolment.pin), / {2}agent\.sh/)
 })
 

@@ -16,7 +16,6 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Acmems, startAcmems } from './acmems.ts'
 import { runCommand } from './command.ts'
 import { makeTempFolder } from './peers/child.ts'
@@ -190,9 +189,7 @@ test('a sealed box: the recipient opens it, nobody else, and no plain key is any
     const reply = await fetch(url)
     return reply.status === 200 ? await reply.text() : undefined
   }
-  let box: string | undefined
-  for (let i = 0; i < 200 && box === undefined; i++, await sleep(50)) box = await fetchBox()
-  assert.ok(box !== undefined, acmems.log())
+  const box = await until('the box', fetchBox, { logs: [acmems] })
   writeFileSync(at('box.pem'), box)
   writeFileSync(
     at('opened.key'),
@@ -209,8 +206,11 @@ test('a sealed box: the recipient opens it, nobody else, and no plain key is any
 
   // Renewed with a new key, in one step.
   await runCommand(['certs', 'renew', serialOf(at('chain.pem')), acmems.configFile])
-  for (let i = 0; i < 200 && (await fetchBox()) === box; i++) await sleep(50)
-  writeFileSync(at('box.pem'), (await fetchBox()) ?? '')
+  const next = await until('the next box', async () => {
+    const now = await fetchBox()
+    return now !== box && now
+  })
+  writeFileSync(at('box.pem'), next)
   writeFileSync(
     at('next.key'),
     openssl('cms', '-decrypt', '-inform', 'PEM', '-in', at('box.pem'), '-inkey', at('printer.key')),
@@ -235,15 +235,13 @@ test('a host registers a box for its names and its key, changes it, and nobody t
       `http://127.0.0.1:${acmems.mgmtPort}/box/${path}`,
     ]).toString()
   const openBox = async (acmems: Acmems) => {
-    for (let i = 0; i < 200; i++, await sleep(50)) {
+    const look = async () => {
       const reply = await fetch(`http://127.0.0.1:${acmems.mgmtPort}/box/laser`)
-      if (reply.status !== 200) continue
-      const box = await reply.text()
-      writeFileSync(at('box.pem'), box)
-      writeFileSync(at('chain.pem'), box.slice(box.indexOf('-----BEGIN CERTIFICATE')))
-      return
+      return reply.status === 200 && reply.text()
     }
-    assert.fail(acmems.log())
+    const box = await until('the box', look, { logs: [acmems] })
+    writeFileSync(at('box.pem'), box)
+    writeFileSync(at('chain.pem'), box.slice(box.indexOf('-----BEGIN CERTIFICATE')))
   }
   {
     await using acmems = await startAcmems(`${config}${other}`, { folder: folder.path })
@@ -267,8 +265,10 @@ test('a host registers a box for its names and its key, changes it, and nobody t
   await using acmems = await startAcmems(`${config}${other}`, { folder: folder.path })
   await openBox(acmems)
   assert.match(post(acmems, 'laser?domain=laser.printers.example.org&domain=ink.printers.example.org'), / 200$/)
-  for (let i = 0; i < 100 && !/ink/.test(namesOf(at('chain.pem')) ?? ''); i++, await sleep(100)) await openBox(acmems)
-  assert.match(namesOf(at('chain.pem')) ?? '', /ink/)
+  await until('the other names', async () => {
+    await openBox(acmems)
+    return /ink/.test(namesOf(at('chain.pem')) ?? '')
+  })
   const orders = () => acmems.logLines().filter(({ msg }) => msg === 'certificate installed').length
   await until('its line', () => orders() > 0)
   assert.equal(orders(), 1, 'one new certificate for one change')

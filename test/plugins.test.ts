@@ -7,12 +7,12 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { accountAt, startAcmems } from './acmems.ts'
+import { accountAt, jsonLinesOf, startAcmems } from './acmems.ts'
 import { certificatesOf, makeCsr, namesOf, postCsr } from './host.ts'
 import { makeTempFolder } from './peers/child.ts'
 import { startPebble } from './peers/pebble.ts'
 import { requirePeer } from './peers/peers.ts'
+import { readSoFar, until } from './until.ts'
 
 const examples = resolve(import.meta.dirname, '../examples')
 const plugin = (name: string) => `plugin = ${join(examples, name)}\n`
@@ -71,12 +71,10 @@ issuer = outside
   assert.deepEqual(namesOf(leaf), ['DNS:a.example.test'])
   assert.match(issuer?.subject ?? '', /CN=Outside CA/)
   assert.equal((await postCsr(acmems.signUrl, csr, { authorization })).text, reply.text, 'the storage kept it')
-  await sleep(100)
-  const kinds = readFileSync(events, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => (JSON.parse(line) as { kind: string }).kind)
-  assert.deepEqual(kinds, ['request.rejected', 'request.rejected', 'certificate.issued'])
+  // Told after the answer.
+  const kinds = () => jsonLinesOf(readSoFar(events)).map(({ kind }) => kind)
+  await until('all three', () => kinds().length > 2)
+  assert.deepEqual(kinds(), ['request.rejected', 'request.rejected', 'certificate.issued'])
 })
 
 test('account key, dns and solver against Pebble', async (t) => {

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { untilLogged } from '../until.ts'
 import { acceptsTcp } from './child.ts'
 import { type Pebble, startPebble } from './pebble.ts'
 import { freePort, requirePeer } from './peers.ts'
@@ -73,8 +73,7 @@ async function assertProxies(server: WebServer): Promise<void> {
   const response = await fetch(`http://127.0.0.1:${running.httpPort}/.well-known/acme-challenge/token`)
   assert.equal(await response.text(), 'backend got /.well-known/acme-challenge/token from nobody')
   // A server writes its log when it likes.
-  for (let i = 0; i < 40 && !running.log().includes('GET /.well-known'); i++) await sleep(50)
-  assert.match(running.log(), /GET \/\.well-known\/acme-challenge\/token/)
+  await untilLogged(running, /GET \/\.well-known\/acme-challenge\/token/)
   await running.stop()
   assert.equal(await acceptsTcp(running.httpPort), false)
 }
