@@ -51,6 +51,7 @@ test('two hosts picked up, one serves it: told once, about that one, and once mo
   assert.ok(target !== 'no')
   const events: IssuanceEvent[] = []
   let looks = 0
+  let looking = 0
   const prober = createProber({ signal: stopping.signal })
   const context = { clock, log: silent, signal: stopping.signal }
   const watch = createDeploymentWatch({
@@ -58,7 +59,10 @@ test('two hosts picked up, one serves it: told once, about that one, and once mo
     context,
     async prober(place, expected) {
       looks += 1
-      return await prober(place, expected)
+      looking += 1
+      return await prober(place, expected).finally(() => {
+        looking -= 1
+      })
     },
     targetsOf: (block) => (block === 'web' ? [target] : []),
     probedBlocks: () => new Set(['web']),
@@ -79,6 +83,7 @@ test('two hosts picked up, one serves it: told once, about that one, and once mo
       await sleep(25)
     }
     assert.equal(looks, wanted)
+    await until('its end', () => looking === 0)
     await until('the sighting', async () => (await deployments.sightingsOf(subject)).length === 2)
     await sleep(100)
   }
