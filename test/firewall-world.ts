@@ -37,7 +37,7 @@ export function makeToolFolder(folder: string): string {
 
 /** @throws Error with what it said, unless it ends well */
 export function run(command: string, args: readonly string[], input = ''): string {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', input, timeout: 10_000 })
+  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', input, timeout: 20_000 })
   if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${error?.message ?? stderr}`)
   return stdout
 }

@@ -93,7 +93,7 @@ async function assertClean(folder: string, traces: ReadonlyMap<string, string>):
     found = findTraces(folder, traces)
     return found.length === 0
   }
-  await until('nothing is left', isClean, { withinMs: 10_000 }).catch(() => assert.deepEqual(found, []))
+  await until('nothing is left', isClean).catch(() => assert.deepEqual(found, []))
 }
 
 function databaseOf({ folder }: Pick<Acmems, 'folder'>): string {

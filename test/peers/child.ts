@@ -131,7 +131,7 @@ export async function waitUntilReady(
   child: Child,
   name: string,
   isReady: () => Promise<boolean>,
-  timeoutMs = 15_000,
+  timeoutMs = 30_000,
 ): Promise<void> {
   const deadlineMs = performance.now() + timeoutMs
   while (!(await isReady().catch(() => false))) {

@@ -56,7 +56,7 @@ function makeChalltestsrvArgs(peer: Peer, dnsPort: number, managementPort: numbe
 function getText(url: string, ca: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const headers = { 'user-agent': 'acmems-tests' }
-    const req = request(url, { ca, headers, agent: false, timeout: 5_000 }, (res) => {
+    const req = request(url, { ca, headers, agent: false, timeout: 20_000 }, (res) => {
       let body = ''
       res.setEncoding('utf8')
       res.on('data', (chunk: string) => {
@@ -112,7 +112,7 @@ export async function startPebble(options: PebbleOptions = {}): Promise<Pebble> 
   cleanup.use(server)
 
   const post = async (path: string, body: Record<string, unknown>): Promise<void> => {
-    const init = { method: 'POST', body: JSON.stringify(body), signal: AbortSignal.timeout(5_000) }
+    const init = { method: 'POST', body: JSON.stringify(body), signal: AbortSignal.timeout(20_000) }
     const response = await fetch(challtestsrvUrl + path, init)
     if (!response.ok) throw new Error(`challtestsrv ${path}: ${response.status} ${await response.text()}`)
     await response.body?.cancel()

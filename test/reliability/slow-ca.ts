@@ -13,6 +13,9 @@ import { askUntilGiven, assertInvariants, calm, configFor, ordersAt, startProxy,
 import { type Figures, percent, quantile, rounded, type Scenario } from './scenario.ts'
 import { createTestClock } from './test-clock.ts'
 
+/** A silent CA is waited for 30 s: what took less did not wait for it, on however busy a machine. */
+const beforeGivingUpMs = 25_000
+
 async function startProcess(pebble: Pebble, rules: readonly Rule[] = []) {
   await using stack = new AsyncDisposableStack()
   const proxy = stack.use(await startProxy(pebble, rules))
@@ -41,7 +44,7 @@ async function runHanging(rules: readonly Rule[]): Promise<Figures> {
   }
   const stopMs = await measureStop(acmems)
   await hung
-  assert.ok(quantile(times, 1) < 3000, `${quantile(times, 1)} ms for a kept certificate`)
+  assert.ok(quantile(times, 1) < beforeGivingUpMs, `${quantile(times, 1)} ms for a kept certificate`)
   return {
     'slowest kept certificate meanwhile (ms)': rounded(quantile(times, 1)),
     'time to stop (s)': rounded(stopMs / 1000),
@@ -53,7 +56,7 @@ async function measureStop(acmems: Acmems): Promise<number> {
   process.kill(acmems.pid, 'SIGTERM')
   while (!acmems.hasEnded() && performance.now() - startedMs < 30_000) await sleep(50)
   const elapsedMs = performance.now() - startedMs
-  assert.ok(elapsedMs < 13_000, `it took ${elapsedMs} ms to stop`)
+  assert.ok(elapsedMs < beforeGivingUpMs, `it took ${elapsedMs} ms to stop`)
   return elapsedMs
 }
 
@@ -66,7 +69,7 @@ async function runOtherCa(): Promise<Figures> {
   const reply = await rig.ask(makeCsr({ names: ['a.other.test'] }))
   const elapsedMs = performance.now() - startedMs
   assert.equal(reply.status, 200, reply.text)
-  assert.ok(elapsedMs < 10_000)
+  assert.ok(elapsedMs < beforeGivingUpMs, `${elapsedMs} ms for a certificate of the other CA`)
   rig.setRules([])
   await rig.server.stop()
   await hung
