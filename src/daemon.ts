@@ -5,6 +5,7 @@ import { openAnswersDoor } from './answers/answers-door.ts'
 import { auditEventOf, createAuditLog } from './audit-log.ts'
 import { createCertificateWork, createIssuanceOver, repeat } from './certificate-work.ts'
 import { certificateBlockName } from './config/certificate-block.ts'
+import { isForInstaller } from './config/certificates.ts'
 import type { CertificateSection, Config } from './config/config.ts'
 import { createDeploymentWork } from './deployment-work.ts'
 import { createDnsApiDoor } from './dns-api/dns-api-door.ts'
@@ -202,7 +203,10 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     )
   working = Promise.all([
     ...[renewals.run(), upkeep.run(), deployment.watch.run()],
-    installer?.stay((block) => upkeep.wake(block, { afresh: true })),
+    // With nothing for it, it need not be there.
+    config.certificates.some((section) => isForInstaller(section, config))
+      ? installer?.stay((block) => upkeep.wake(block, { afresh: true }))
+      : undefined,
   ])
 
   /** The listener needs a certificate before anybody can be asked for one. */

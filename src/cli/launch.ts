@@ -60,10 +60,19 @@ export async function launchParts(
     try {
       const launcher = await launching
       const next = await planFor(await read(), files, flags)
-      for (const one of next.copies) copyTrusted(one)
+      for (const one of next.copies) copyAgain(one)
       await launcher.reload(next.parts)
     } catch (error) {
       log.error('configuration not reloaded; the old one goes on', failureFields(error))
+    }
+  }
+  /** What keeps one part from its new configuration keeps no other from theirs: its folder is its user's. */
+  const copyAgain = (copy: Copy) => {
+    const isKnown = plan.copies.some(({ to, uid, gid }) => to === copy.to && uid === copy.uid && gid === copy.gid)
+    try {
+      if (isKnown) copyTrusted(copy)
+    } catch (error) {
+      log.error('a file is not read again; the old one goes on', { file: copy.from, ...failureFields(error) })
     }
   }
   const launcher = await launching

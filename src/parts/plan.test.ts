@@ -72,7 +72,8 @@ test('each part has the sockets that only root may open, and the variables that 
   const ofServer = ['ACMEMS_MGMT_LISTENER', 'NOTIFY_SOCKET', 'SSH_AUTH_SOCK', 'STATE_DIRECTORY', 'TOKEN']
   assert.deepEqual(variables('server'), [...usual, ...ofServer].sort())
   assert.deepEqual(parts.get('server')?.args, [
-    ...['serve', '--set', 'logging.level=debug', '--lenient', '--set', 'process.responder=/run/acmems/answers/S'],
+    ...['serve', '--set', 'logging.level=debug', '--lenient', '--set', 'process.installer=/run/acmems/install/S'],
+    ...['--set', 'process.responder=/run/acmems/answers/S'],
     '/etc/acmems/acmems.ini',
   ])
 })

@@ -71,18 +71,18 @@ export function planParts(given: PlanParts): Plan {
       socketPath,
     })
   }
-  if (config.certificates.some((section) => isForInstaller(section, config))) {
-    const socketPath = folderFor('install', root, users.server)
-    assignments.push(`process.installer=${socketPath}`)
+  // Also where there is nothing to install yet: a server that reads of a certificate later must not make its key itself.
+  const installerSocket = folderFor('install', root, users.server)
+  assignments.push(`process.installer=${installerSocket}`)
+  if (config.certificates.some((section) => isForInstaller(section, config)))
     parts.push({
       ...common,
       ...confined('installer', root, installerCapabilities),
       script: programs.installer,
-      args: ['--socket', socketPath, ...flags, ...files],
+      args: ['--socket', installerSocket, ...flags, ...files],
       env: environmentOf(given, root, variablesOfConfiguration(given)),
-      socketPath,
+      socketPath: installerSocket,
     })
-  }
   if (wanted.firewall !== undefined) {
     const socketPath = folderFor('firewall', root, users.server)
     assignments.push(`process.firewall=${socketPath}`)
