@@ -2,6 +2,8 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { ensureDirectory } from './durable-file.ts'
 
+export const lockFile = 'lock.db'
+
 /** SQLITE_BUSY */
 const busy = 5
 
@@ -12,7 +14,7 @@ const busy = 5
  */
 export async function lockFolder(folder: string): Promise<AsyncDisposable | undefined> {
   await ensureDirectory(folder)
-  const database = new DatabaseSync(join(folder, 'lock.db'), { timeout: 0 })
+  const database = new DatabaseSync(join(folder, lockFile), { timeout: 0 })
   try {
     // Nothing is ever written, so the journal need be in no file, and a full disk keeps nobody from it.
     database.exec('pragma journal_mode = memory; begin exclusive')

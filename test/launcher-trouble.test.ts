@@ -87,6 +87,24 @@ test("what root reads for accountd is root's own", { skip }, async (t) => {
   assert.ok(!existsSync(join(parts.runFolder, 'accountd', 'accountd.conf')))
 })
 
+test("a folder of the run directory that is another's is not taken away", { skip }, async (t) => {
+  const port = await freePort()
+  let kept = ''
+  const parts = await startParts(() => http01(port), {
+    which: ['server', 'accountd'],
+    waits: false,
+    before: (folder) => {
+      mkdirSync(join(folder, 'run', 'accountd'), { recursive: true })
+      kept = join(folder, 'run', 'accountd', 'account.pem')
+      writeFileSync(kept, 'the only one')
+    },
+  })
+  t.after(() => parts.stop())
+  await until('the end', () => parts.hasEnded())
+  assert.match(parts.log(), /run\/accountd is there, and was not made by acmems serve: .*run-directory/)
+  assert.equal(readFileSync(kept, 'utf8'), 'the only one')
+})
+
 test('a port that is taken ends all, and not half of it', { skip }, async (t) => {
   const port = await freePrivilegedPort()
   const other = createServer().listen(port, '127.0.0.1')

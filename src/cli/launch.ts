@@ -8,7 +8,7 @@ import type { Config } from '../config/config.ts'
 import { environment, platformSettings } from '../config/environment.ts'
 import { failureFields } from '../config/finding.ts'
 import { hasLegacyTables } from '../firewall/tools.ts'
-import { lockFolder } from '../folder-lock.ts'
+import { lockFile, lockFolder } from '../folder-lock.ts'
 import { createLog } from '../log.ts'
 import { findOwner } from '../managed/owner.ts'
 import { closeStrays } from '../parts/descriptors.ts'
@@ -46,7 +46,7 @@ export async function launchParts(
   process.chdir('/')
   const plan = await planFor(config, files, flags)
   const folder = config.process['run-directory']
-  makeRunFolder(folder)
+  makeRunFolder(folder, plan.folders, lockFile)
   await using lock = await lockFolder(folder)
   if (lock === undefined) throw new Error(`another acmems serve has its sockets in ${folder}: [process] run-directory`)
   for (const one of plan.folders) makeSocketFolder(one)

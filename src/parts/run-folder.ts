@@ -2,6 +2,7 @@ import {
   chmodSync,
   chownSync,
   closeSync,
+  existsSync,
   fchownSync,
   lstatSync,
   mkdirSync,
@@ -18,8 +19,19 @@ import { checkFoldersOf, rootRights } from '../channel/permissions.ts'
 
 const openToAll = 0o755
 
-/** Made where it is missing; root's, and nobody else can put anything into it. @throws Error saying what is wrong */
-export function makeRunFolder(path: string): void {
+/**
+ * Made where it is missing; root's, and nobody else can put anything into it.
+ * @param within will be made there, in the place of what a predecessor left
+ * @param mark a file that is there where one of us was before
+ * @throws Error saying what is wrong
+ */
+export function makeRunFolder(path: string, within: readonly SocketFolder[], mark: string): void {
+  // Another's folder of that name would be lost. Parts cannot make the mark.
+  const strange = within.find((one) => existsSync(one.path))
+  if (strange !== undefined && !existsSync(join(path, mark)))
+    throw new Error(
+      `${strange.path} is there, and was not made by acmems serve: name another folder in [process] run-directory`,
+    )
   // Parts come through those above it, too.
   const before = process.umask(0o022)
   try {
