@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { systemClock } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { environment } from './config/environment.ts'
@@ -113,7 +113,7 @@ export async function openInstallation(
     owner: AsyncDisposableStack,
   ): Promise<HttpClient> {
     if (caFile === undefined && pins.length === 0) return shared
-    const ownPem = caFile === undefined ? [] : [await readFile(caFile, 'utf8')]
+    const ownPem = caFile === undefined ? [] : [await readFile(resolve(caFile), 'utf8')]
     const client = createHttpClient([...trustedPem, ...ownPem], pins)
     return (owner.disposed ? disposables : owner).use(client)
   }

@@ -111,6 +111,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'x509',
   ],
   config: [
+    'error-code',
     'acme',
     'channel/socket-path',
     'x509',

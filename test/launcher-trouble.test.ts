@@ -87,6 +87,24 @@ test("what root reads for accountd is root's own", { skip }, async (t) => {
   assert.ok(!existsSync(join(parts.runFolder, 'accountd', 'accountd.conf')))
 })
 
+test('what its user may not read, and what is not there, is said with the remedy', { skip }, async (t) => {
+  const port = await freePort()
+  for (const [spoil, why] of [
+    [(folder: string) => chownSync(join(folder, 'acmems.ini'), 0, 0), /EACCES.*; user 5 may not: .*chown root:GROUP/],
+    [(folder: string) => rmSync(join(folder, 'accountd.conf')), /accountd-config = \/.*\.conf is not there; .*privkey/],
+    // Parts are in /, wherever root was.
+    [
+      (folder: string) => appendFileSync(join(folder, 'acmems.ini'), '[account]\nca-file = roots.pem\n'),
+      /\[issuer "default"\] .*'\/roots\.pem'/,
+    ],
+  ] as const) {
+    const parts = await startParts(() => http01(port), { waits: false, before: spoil })
+    t.after(() => parts.stop())
+    await until('the end', () => parts.hasEnded())
+    assert.match(parts.log(), why)
+  }
+})
+
 test("a folder of the run directory that is another's is not taken away", { skip }, async (t) => {
   const port = await freePort()
   let kept = ''

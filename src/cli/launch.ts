@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { rootRights } from '../channel/permissions.ts'
 import { systemClock } from '../clock.ts'
@@ -86,6 +86,8 @@ export async function launchParts(
 
 /** What root reads for another user must be root's: a link of his would lead to what he may not read. */
 function copyTrusted(copy: Copy): void {
+  if (!existsSync(copy.from))
+    throw new Error(`[process] accountd-config = ${copy.from} is not there; it names the key: privkey = file:/path`)
   checkTrustedFile(copy.from, rootRights)
   makeCopy(copy)
 }

@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { isJsonObject } from '../acme/json-object.ts'
+import { errorCode } from '../error-code.ts'
 import type { AnyPlugin } from '../plugin-api.ts'
 import type { Config } from './config.ts'
 import { modernize } from './early-dialect.ts'
@@ -81,7 +82,11 @@ async function readConfigFile(file: string): Promise<string> {
     return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file))
   } catch (error) {
     const reason = error instanceof Error ? error.message : 'unknown reason'
-    throw new ConfigError([{ severity: 'error', origin: file, message: `cannot be read: ${reason}` }])
+    const remedy =
+      errorCode(error) === 'EACCES'
+        ? `; user ${process.getuid?.()} may not: give it to a group of that user (chown root:GROUP, mode 0640), and let that group into every folder above`
+        : ''
+    throw new ConfigError([{ severity: 'error', origin: file, message: `cannot be read: ${reason}${remedy}` }])
   }
 }
 
