@@ -123,6 +123,14 @@ test("a folder of the run directory that is another's is not taken away", { skip
   assert.equal(readFileSync(kept, 'utf8'), 'the only one')
 })
 
+test('where /proc shows processes alone, the usual ports are for root', { skip }, () => {
+  const module = join(import.meta.dirname, '..', 'src', 'parts', 'opened-sockets.ts')
+  const program = `console.log((await import('${module}')).firstUnprivilegedPort())`
+  const script = 'mount -t proc -o subset=pid proc /proc && exec "$0" --input-type=module -e "$1"'
+  const ran = spawnSync('unshare', ['-m', 'sh', '-c', script, process.execPath, program], { encoding: 'utf8' })
+  assert.equal(ran.stdout, '1024\n', ran.stderr)
+})
+
 test('a port that is taken ends all, and not half of it', { skip }, async (t) => {
   const port = await freePrivilegedPort()
   const other = createServer().listen(port, '127.0.0.1')

@@ -8,9 +8,17 @@ import { socketDescriptors } from './descriptors.ts'
 /** Where a part is to listen, and what only root may open. */
 export type SocketWish = { readonly protocol: 'tcp' | 'udp'; readonly address: string }
 
+const usualFirstUnprivileged = 1024
+
 /** Below it, a port is for root, or who has CAP_NET_BIND_SERVICE. */
 export function firstUnprivilegedPort(): number {
-  return Number(readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8'))
+  try {
+    return Number(readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8'))
+  } catch (error) {
+    // systemd's ProcSubset=pid shows no settings of the kernel.
+    if (errorCode(error) === 'ENOENT') return usualFirstUnprivileged
+    throw error
+  }
 }
 
 export function isPrivileged(address: string, firstUnprivileged: number): boolean {
