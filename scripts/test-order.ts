@@ -53,6 +53,8 @@ const longest = [
   'test/replaces.test.ts',
   'test/installer-trouble.test.ts',
   'test/parts.test.ts',
+  'test/launcher-trouble.test.ts',
+  'test/launcher-reload.test.ts',
   'test/installer.test.ts',
   'test/firewall.test.ts',
 ]

@@ -201,13 +201,15 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
         )
       }),
     )
-  working = Promise.all([
-    ...[renewals.run(), upkeep.run(), deployment.watch.run()],
-    // With nothing for it, it need not be there.
-    config.certificates.some((section) => isForInstaller(section, config))
-      ? installer?.stay((block) => upkeep.wake(block, { afresh: true }))
-      : undefined,
-  ])
+  let staying: Promise<void> | undefined
+  working = Promise.all([...[renewals.run(), upkeep.run(), deployment.watch.run()], stayWithInstaller(config)])
+
+  /** With nothing for it, it need not be there. */
+  function stayWithInstaller({ certificates, mgmtTls }: Config): Promise<void> | undefined {
+    if (certificates.some((section) => isForInstaller(section, { mgmtTls })))
+      staying ??= installer?.stay((block) => upkeep.wake(block, { afresh: true }))
+    return staying
+  }
 
   /** The listener needs a certificate before anybody can be asked for one. */
   async function placeFirst({ mgmtTls, certificates }: Config): Promise<void> {
@@ -238,6 +240,7 @@ export async function startDaemon(config: Config, parts: DaemonParts): Promise<D
     former.push(runtime)
     runtime = fresh
     managed = freshlyManaged
+    void stayWithInstaller(next)
     upkeep.wake()
     deployment.watch.wake()
     // Whoever reloads may have cured what kept an issuer from working.

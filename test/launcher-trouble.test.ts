@@ -7,7 +7,6 @@ import {
   chownSync,
   existsSync,
   mkdirSync,
-  readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
@@ -19,17 +18,8 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { makeStateFolder } from '../src/parts/run-folder.ts'
-import {
-  freePrivilegedPort,
-  groupIdOf,
-  idOf,
-  makeOwned,
-  type PartUser,
-  startParts,
-  users,
-  whyNoParts,
-} from './parts-world.ts'
-import { acceptsTcp, makeTempFolder, startChild } from './peers/child.ts'
+import { freePrivilegedPort, groupIdOf, idOf, makeOwned, startParts, users, whyNoParts } from './parts-world.ts'
+import { makeTempFolder, startChild } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
 import { until } from './until.ts'
@@ -155,76 +145,6 @@ test('told to end while it starts, it starts no other part', { skip }, async (t)
   await until('the end', () => parts.hasEnded())
   assert.doesNotMatch(parts.log(), /"part":"(server|responder)"/)
 })
-
-test('what a reload makes of the parts holds from the next start on', { skip }, async (t) => {
-  const port = await freePort()
-  const start = async (which: readonly PartUser[]) => {
-    const parts = await startParts(() => http01(port), {
-      which,
-      // Nothing of the folder's way is there.
-      before: (folder) =>
-        rewrite(join(folder, 'acmems.ini'), /run-directory = .*/, `run-directory = ${folder}/deep/below/run`),
-    })
-    t.after(() => parts.stop())
-    return parts
-  }
-  const parts = await start(['server'])
-  const hosts = join(parts.folder, 'state', 'web')
-  makeOwned(hosts, users.server)
-  appendFileSync(parts.configFile, `[certificate "web"]\ndomain = web.test\ndirectory = ${hosts}\n`)
-  // What is for a part that is not there is no reason to tell the others nothing.
-  const more = `[process]\nuser-responder = ${users.responder}\nuser-accountd = ${users.accountd}\n`
-  rewrite(parts.configFile, '[process]\n', more)
-  process.kill(parts.launcherPid, 'SIGHUP')
-  const saying = (msg: string) => parts.logLines().filter((line) => line.msg === msg)
-  await until('the reload', () => saying('configuration reloaded').length === 1)
-  assert.deepEqual(
-    saying('a new part is started at the next restart').map(({ part }) => part),
-    ['accountd', 'installer', 'responder'],
-  )
-  // A host's key is the installer's to make, and never the server's.
-  const trouble = 'a certificate cannot be had or installed'
-  await until('its try', () => saying(trouble).length === 1)
-  assert.match(String(saying(trouble)[0]?.reason), /the installer does not answer.*install\/S/)
-  assert.deepEqual(readdirSync(hosts), [])
-  process.kill(parts.pidOf('server'), 'SIGKILL')
-  await until('the server', () => saying('serving').length === 2)
-  await until('its try', () => saying(trouble).length === 2)
-  assert.deepEqual(readdirSync(hosts), [])
-  await parts.stop()
-  const again = await start(['server', 'responder', 'accountd'])
-  await until('all', () => again.processes().length === 3)
-  rewrite(again.configFile, /user-responder = .*/, '')
-  process.kill(again.launcherPid, 'SIGHUP')
-  await until('its word', () => again.log().includes('not wanted any more runs until the next restart'))
-  assert.equal(again.processes().length, 3)
-})
-
-test('a port that is taken when a reload wants it keeps no other from being answered', { skip }, async (t) => {
-  const port = await freePrivilegedPort()
-  const parts = await startParts(() => http01(port))
-  t.after(() => parts.stop())
-  await until('the responder', () => parts.log().includes('"msg":"the responder answers"'))
-  const taken = await freePrivilegedPort()
-  const other = createServer().listen(taken, '127.0.0.1')
-  t.after(() => other.close())
-  const former = parts.pidOf('responder')
-  appendFileSync(parts.configFile, http01(taken).replace('"http"', '"other"'))
-  process.kill(parts.launcherPid, 'SIGHUP')
-  await until('another responder', () =>
-    parts.processes().some(({ name, pid }) => name === 'responder' && pid !== former),
-  )
-  await until('the port that it has', () => acceptsTcp(port))
-  assert.match(parts.log(), new RegExp(`cannot listen on 127.0.0.1:${taken}: something else listens there`))
-  other.close()
-  const second = parts.pidOf('responder')
-  await until('one with both', () => parts.processes().some(({ name, pid }) => name === 'responder' && pid !== second))
-  await until('the other port', () => acceptsTcp(taken))
-})
-
-function rewrite(file: string, from: string | RegExp, to: string): void {
-  writeFileSync(file, readFileSync(file, 'utf8').replace(from, to))
-}
 
 test('a part writes to the terminal of root, and reads nothing of it', { skip }, async () => {
   using folder = makeTempFolder('terminal')
