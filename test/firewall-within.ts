@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { machine, makeNeighbour, makeToolFolder, run, startFirewallProcess } from './firewall-world.ts'
@@ -96,6 +96,24 @@ test('a reload of the rules takes ours away; a stranger that has its handle now 
   await asker.ask('close', { port })
   await asker.ask('close', { port })
   assert.equal(rules(), reloaded)
+})
+
+test('more connections than anybody needs are refused, and cost the others nothing', async () => {
+  load(strict)
+  await using first = shared.asker()
+  await first.ask('open', { port })
+  const sockets = Array.from({ length: 200 }, () => connect(shared.socket).on('error', () => undefined))
+  await until('the word', () => /more than 16 connections at once/.test(shared.child.log()))
+  await first.ask('close', { port })
+  assert.equal(await neighbour.reaches(port), false)
+  for (const socket of sockets) socket.destroy()
+  await until('room', async () => {
+    await using next = shared.asker()
+    return await next.ask('open', { port }).then(
+      () => true,
+      () => false,
+    )
+  })
 })
 
 test('two at once have one rule, which goes with the last of them', async () => {

@@ -2,7 +2,6 @@
 import { spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Child, makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
 import { freePort } from './peers/peers.ts'
 import { installMain, main } from './program.ts'
@@ -96,12 +95,4 @@ export async function makeInstallerWorld(text: string, { isSplit = isRoot } = {}
         : start(process.execPath, [main, 'serve', configFile], 'serving'),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
-}
-
-export async function until<T>(what: string, look: () => T | undefined | false, children: readonly Child[] = []) {
-  for (const endMs = performance.now() + 30_000; performance.now() < endMs; await sleep(50)) {
-    const found = look()
-    if (found !== undefined && found !== false) return found
-  }
-  throw new Error(`${what} did not come about:\n${children.map((child) => child.log()).join('\n---\n')}`)
 }

@@ -54,6 +54,8 @@ test('a disk that is full, or only to be read: what is there stays, and the rest
     assert.match(full.err, /^one: failed: .*\/(key|pem) cannot be written: .*no space left/m)
     assert.match(full.err, /^web: failed: .*\/web cannot be written: .*no space left/m)
     stays()
+    const elsewhere = await runCommand(['renew', '--set', `state.url=sqlite:${disk}/state.db`, file])
+    assert.match(elsewhere.err, /^acmems: the state at .* cannot be used: .* is full; make room there/)
     rmSync(join(disk, 'filler'))
     assert.equal(spawnSync('mount', ['-o', 'remount,ro', disk]).status, 0)
     const readOnly = await runCommand(['renew', '--force', file])

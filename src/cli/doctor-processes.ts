@@ -87,7 +87,9 @@ function formatReport({ look, reach, broken }: Report): string {
 }
 
 function whyNotTried(): string {
-  return process.getuid?.() === 0 ? 'not tried: it is in a user namespace of its own' : 'run this as root to know'
+  return process.getuid?.() === 0
+    ? 'not tried: it has ended, or is in a user namespace of its own'
+    : 'run this as root to know'
 }
 
 function userOf(uid = -1): string {

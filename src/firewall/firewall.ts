@@ -25,6 +25,8 @@ export type FirewallParts = {
 }
 
 const maxLineBytes = 4096
+/** The server has one. */
+const maxConnections = 16
 const maxPending = 16
 /** What a stranger sends is logged, and not all of it. */
 const maxAskLength = 100
@@ -85,7 +87,9 @@ export async function startFirewall(parts: FirewallParts): Promise<AsyncDisposab
   })
 
   function accept(socket: Socket): void {
-    if (isStopping) {
+    if (isStopping || connections.size >= maxConnections) {
+      if (!isStopping) asked.warn('refused', { why: `more than ${maxConnections} connections at once` })
+      socket.on('error', () => undefined)
       socket.destroy()
       return
     }

@@ -46,7 +46,9 @@ export async function openAgentKey({ socketPath, wanted }: AgentPlace, signal: A
   const found = identities.filter(({ blob, comment }) => comment === wanted || fingerprintOf(blob) === wanted)
   const [identity, another] = found
   if (identity === undefined) {
-    const known = identities.map(({ blob, comment }) => `${fingerprintOf(blob)} (${comment})`).join(', ') || 'none'
+    const known =
+      identities.map(({ blob, comment }) => `${fingerprintOf(blob)} (${comment})`).join(', ') ||
+      'none, or it is locked (ssh-add -X)'
     throw new Error(`the ssh-agent at ${socketPath} has no key ${JSON.stringify(wanted)}; it has ${known}`)
   }
   if (another !== undefined)

@@ -137,6 +137,14 @@ test('nobody else can read the file, nor what the database keeps beside it', asy
   )
 })
 
+test('what can be done about a state that cannot be used is said', async () => {
+  await assert.rejects(open('postgres://127.0.0.1:1/acmems'), /ECONNREFUSED.*; see whether PostgreSQL is there/)
+  using folder = makeFolder()
+  const damaged = join(folder.path, 'damaged.db')
+  writeFileSync(damaged, 'This is no database.')
+  await assert.rejects(open(`sqlite:${damaged}`), /restore a backup, or move it away/)
+})
+
 test('a folder that has to be made is ours alone', async () => {
   using folder = makeFolder(0o755)
   const made = join(folder.path, 'a', 'b')

@@ -85,15 +85,23 @@ export async function openState(
   } catch (cause) {
     for (const opened of new Set([db, quick])) await opened?.destroy()
     const reason = cause instanceof Error ? cause.message : 'unknown reason'
-    throw new Error(`the state at ${withoutPassword(url)} cannot be used: ${reason}; ${adviceFor(cause)}`, { cause })
+    throw new Error(`the state at ${withoutPassword(url)} cannot be used: ${reason}; ${adviceFor(cause, url)}`, {
+      cause,
+    })
   }
 }
 
+/** SQLITE_FULL */
+const sqliteFull = 13
+
 /** What a person can do about it. */
-function adviceFor(cause: unknown): string {
+function adviceFor(cause: unknown, url: string): string {
+  if (isPostgres(url)) return 'see whether PostgreSQL is there and takes the user, password and database of [state] url'
   const code = errorCode(cause)
   if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM')
     return 'make it writable for this user, or name another place in [state] url'
+  if (code === 'ENOSPC' || (cause instanceof Error && 'errcode' in cause && cause.errcode === sqliteFull))
+    return 'make room there, or name another place in [state] url'
   return 'restore a backup, or move it away: accounts are found again by their keys, certificates are ordered anew'
 }
 
@@ -141,8 +149,10 @@ type OpenedDialect = {
   scrub(db: Kysely<Schema>): Promise<boolean>
 }
 
+const isPostgres = (url: string) => /^postgres(ql)?:\/\//.test(url)
+
 async function openDialect(url: string, onError: (error: Error) => void): Promise<OpenedDialect> {
-  if (/^postgres(ql)?:\/\//.test(url)) {
+  if (isPostgres(url)) {
     // Loaded only where it is wanted: most servers never do. kysely locks and rolls back by itself there.
     const { postgresDialect } = await import('./postgres-dialect.ts')
     return { dialect: postgresDialect(url, onError), alone: (act) => act(), scrub: scrubPostgres }
