@@ -371,7 +371,7 @@ const homes: readonly { readonly what: RegExp; readonly home: RegExp; readonly n
   { what: /process\.env\b/, home: /^config\/environment\.ts$/, name: 'the environment' },
   {
     what: /\bDate\.now\(|\bsetTimeout\(|\bsetInterval\(|\bsetImmediate\(/,
-    home: /^(clock|channel\/(write-batch|answerer)|certificate-work|daemon|systemd-notify|http\/listener|responder\/dns-listener|http\/early-answer|cli\/.*)\.ts$/,
+    home: /^(clock|channel\/(write-batch|answerer)|certificate-work|daemon|systemd-notify|http\/listener|responder\/dns-listener|http\/early-answer|sign\/sign-door|cli\/.*)\.ts$/,
     name: 'time',
   },
   {

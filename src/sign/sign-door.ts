@@ -110,7 +110,8 @@ export function createSignDoor(parts: SignParts): RequestListener {
       answer = answerFailure(error, parts.clock.nowMs())
     }
     const headers = { ...answer.headers, 'x-request-id': requestId }
-    if (request.complete) send(response, answer, headers)
+    // What is ready in one turn goes out together: a client that the first answer wakes is awake for the others.
+    if (request.complete) setImmediate(send, response, answer, headers)
     else answerEarly(request, response, answer.status, answer.text, headers)
     const line = {
       requestId,
