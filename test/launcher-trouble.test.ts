@@ -46,6 +46,23 @@ test('root obeys nothing that the user of the server can write', { skip }, () =>
   }
 })
 
+test('a server that root did not start says that it is all parts in one', { skip }, async () => {
+  using folder = makeTempFolder('alone')
+  const [config, state] = [join(folder.path, 'acmems.ini'), join(folder.path, 'state')]
+  chmodSync(folder.path, 0o755)
+  makeOwned(state, users.server)
+  writeFileSync(
+    config,
+    `[account]\ntype = local\n[mgmt]\nlistener = 127.0.0.1:0\n[process]\nuser-server = ${users.server}\nuser-responder = ${users.responder}\n`,
+  )
+  const as = [`--reuid=${idOf(users.server)}`, `--regid=${groupIdOf(users.server)}`, '--clear-groups']
+  await using alone = startChild('setpriv', [...as, process.execPath, main, 'serve', config], {
+    ...{ env: { PATH: process.env.PATH, STATE_DIRECTORY: state }, cwd: '/', logFile: join(folder.path, 'log') },
+  })
+  await until('it serves', () => /"msg":"serving"/.test(alone.log()), { logs: [alone] })
+  assert.match(alone.log(), /user-\* is for acmems serve started by root: here one process does all/)
+})
+
 test('the state of a server that was another user is not given away', { skip }, () => {
   using folder = makeTempFolder('state')
   const [made, there] = [join(folder.path, 'a', 'made'), join(folder.path, 'there')]

@@ -54,6 +54,7 @@ test('the whole way, and what the kernel says of every part', { skip }, async (t
   const parts = await withParts(t, { env: { STRAY_VARIABLE: 'of root', NODE_OPTIONS: '' } })
   assert.match(parts.log(), /"descriptors":\[[\d,]*\b77\b.*"msg":"descriptors that were left open for us are closed"/)
   assert.equal(await sign(parts, 'first.test'), 200)
+  assert.doesNotMatch(parts.log(), /one process does all/)
   for (const [name, user] of [
     ['server', users.server],
     ['responder', users.responder],

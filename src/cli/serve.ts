@@ -54,6 +54,11 @@ export async function serve(
   }
   using log = createLog(config.logging, logReader(config.logging.destination))
   for (const warning of config.warnings) log.warn(formatFinding(warning))
+  // A server that root started is told where the installer is, whoever wrote what.
+  if (config.process['user-server'] !== undefined && config.process.installer === undefined)
+    log.warn('[process] user-* is for acmems serve started by root: here one process does all', {
+      uid: process.getuid?.(),
+    })
   // Before anything else: a signal that comes while it starts must stop it in order, too.
   const stopped = stopSignal()
   // Loaded here, so that the commands that need no server start without it.
