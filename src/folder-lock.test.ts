@@ -41,6 +41,8 @@ test('one at a time, in one process and in two', async () => {
     readdirSync(folder).map((file) => [file, statSync(join(folder, file)).size]),
     [['lock.db', 0]],
   )
+  // Who may read it could hold it, too.
+  assert.equal(statSync(join(folder, 'lock.db')).mode & 0o777, 0o600)
 })
 
 test('of a process that was killed nothing stays', async () => {

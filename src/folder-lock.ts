@@ -1,11 +1,9 @@
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { ensureDirectory } from './durable-file.ts'
+import { sqliteBusy, sqliteErrorCode } from './error-code.ts'
+import { holdLock, openLockFile } from './lock-file.ts'
 
 export const lockFile = 'lock.db'
-
-/** SQLITE_BUSY */
-const busy = 5
 
 /**
  * One process at a time may change what is in the folder. undefined: another one does. Undone by disposing of it, and by
@@ -14,14 +12,13 @@ const busy = 5
  */
 export async function lockFolder(folder: string): Promise<AsyncDisposable | undefined> {
   await ensureDirectory(folder)
-  const database = new DatabaseSync(join(folder, lockFile), { timeout: 0 })
+  const lock = openLockFile(join(folder, lockFile), 0)
   try {
-    // Nothing is ever written, so the journal need be in no file, and a full disk keeps nobody from it.
-    database.exec('pragma journal_mode = memory; begin exclusive')
+    holdLock(lock)
   } catch (error) {
-    database.close()
-    if (error instanceof Error && 'errcode' in error && error.errcode === busy) return undefined
+    lock.close()
+    if (sqliteErrorCode(error) === sqliteBusy) return undefined
     throw error
   }
-  return { [Symbol.asyncDispose]: async () => database.close() }
+  return { [Symbol.asyncDispose]: async () => lock.close() }
 }

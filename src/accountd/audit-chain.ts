@@ -1,7 +1,8 @@
 import { hash } from 'node:crypto'
 import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
-import { DatabaseSync } from 'node:sqlite'
+import type { DatabaseSync } from 'node:sqlite'
 import { isJsonObject } from '../acme/json-object.ts'
+import { holdLock, openLockFile } from '../lock-file.ts'
 
 /** Lines of JSON, each with the hash of the one before: what is changed, or taken out of the middle, shows. */
 export interface AuditChain extends Disposable {
@@ -63,7 +64,7 @@ export function openAuditChain(path: string, nowMs: () => number): AuditChain {
   return {
     note(event) {
       try {
-        lock?.exec('begin exclusive')
+        if (lock !== undefined) holdLock(lock)
         try {
           write(event)
         } finally {
@@ -92,12 +93,7 @@ export function openAuditChain(path: string, nowMs: () => number): AuditChain {
 /** undefined: the folder is not ours to write to; then no more than one process is expected. */
 function openLock(path: string): DatabaseSync | undefined {
   try {
-    // Who may read it could hold it, too.
-    closeSync(openSync(path, 'a', 0o600))
-    const database = new DatabaseSync(path, { timeout: lockMs })
-    // Nothing is ever written there; the system undoes a lock when its process dies.
-    database.exec('pragma journal_mode = memory')
-    return database
+    return openLockFile(path, lockMs)
   } catch {
     return undefined
   }

@@ -1,5 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { type Kysely, sql } from 'kysely'
+import { sqliteBusy, sqliteErrorCode, sqliteLocked } from '../error-code.ts'
 import type { Schema } from './schema.ts'
 import { openSqlite } from './sqlite-dialect.ts'
 
@@ -39,8 +40,6 @@ export function createScrubbing(scrub: () => Promise<boolean>): Scrubbing {
 const tablesInFlight = ['orders', 'answers'] as const
 
 const maxRowsRebuilt = 1000
-const sqliteBusy = 5
-const sqliteLocked = 6
 
 /**
  * `secure_delete` overwrites a row where it lies, and pages that are freed. Two places are left: copies in the gaps of
@@ -99,7 +98,6 @@ function rebuild(database: DatabaseSync, table: (typeof tablesInFlight)[number])
 }
 
 function isBusy(error: unknown): boolean {
-  return (
-    error instanceof Error && 'errcode' in error && (error.errcode === sqliteBusy || error.errcode === sqliteLocked)
-  )
+  const code = sqliteErrorCode(error)
+  return code === sqliteBusy || code === sqliteLocked
 }

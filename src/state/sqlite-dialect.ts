@@ -1,9 +1,9 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { SqliteDialect, type SqliteStatement } from 'kysely'
+import { sqliteBusy, sqliteErrorCode } from '../error-code.ts'
 
 const maxCachedStatements = 200
 const busyTimeoutMs = 10_000
-const sqliteBusy = 5
 const walAttempts = 100
 const walPauseMs = 50
 
@@ -67,8 +67,7 @@ function switchToWal(database: DatabaseSync): void {
       database.exec('PRAGMA journal_mode = WAL')
       return
     } catch (error) {
-      const isBusy = error instanceof Error && 'errcode' in error && error.errcode === sqliteBusy
-      if (!isBusy || attempt >= walAttempts) throw error
+      if (sqliteErrorCode(error) !== sqliteBusy || attempt >= walAttempts) throw error
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, walPauseMs)
     }
   }

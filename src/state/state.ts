@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import { type Dialect, Kysely } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import { ensureDirectory } from '../durable-file.ts'
-import { errorCode } from '../error-code.ts'
+import { errorCode, sqliteErrorCode, sqliteFull } from '../error-code.ts'
 import type { KeptCertificates } from '../plugin-api.ts'
 import { type Aliases, openAliases } from './aliases.ts'
 import { answerRecords, type StoredAnswers } from './answer-records.ts'
@@ -91,16 +91,13 @@ export async function openState(
   }
 }
 
-/** SQLITE_FULL */
-const sqliteFull = 13
-
 /** What a person can do about it. */
 function adviceFor(cause: unknown, url: string): string {
   if (isPostgres(url)) return 'see whether PostgreSQL is there and takes the user, password and database of [state] url'
   const code = errorCode(cause)
   if (code === 'EROFS' || code === 'EACCES' || code === 'EPERM')
     return 'make it writable for this user, or name another place in [state] url'
-  if (code === 'ENOSPC' || (cause instanceof Error && 'errcode' in cause && cause.errcode === sqliteFull))
+  if (code === 'ENOSPC' || sqliteErrorCode(cause) === sqliteFull)
     return 'make room there, or name another place in [state] url'
   return 'restore a backup, or move it away: accounts are found again by their keys, certificates are ordered anew'
 }
