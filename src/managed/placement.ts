@@ -238,19 +238,21 @@ async function explain<T>(path: string, act: () => Promise<T>): Promise<T> {
   try {
     return await act()
   } catch (cause) {
-    const code = errorCode(cause)
-    const remedy =
-      code === 'ENOENT'
-        ? `the folder ${dirname(path)} is not there: make it`
-        : code === 'EPERM'
-          ? 'its owner cannot be set: run as root, or take owner away'
-          : code === 'EACCES'
-            ? 'it may not be written: see its permissions'
-            : code === 'EROFS'
-              ? 'it is only to be read there: mount it for writing, or have the unit that acmems runs in write there (ReadWritePaths=)'
-              : cause instanceof Error
-                ? cause.message
-                : 'unknown reason'
-    throw new Error(`${path} cannot be written: ${remedy}`, { cause })
+    throw new Error(`${path} cannot be written: ${remedyFor(cause, path)}`, { cause })
+  }
+}
+
+function remedyFor(cause: unknown, path: string): string {
+  switch (errorCode(cause)) {
+    case 'ENOENT':
+      return `the folder ${dirname(path)} is not there: make it`
+    case 'EPERM':
+      return 'its owner cannot be set: run as root, or take owner away'
+    case 'EACCES':
+      return 'it may not be written: see its permissions'
+    case 'EROFS':
+      return 'it is only to be read there: mount it for writing, or have the unit that acmems runs in write there (ReadWritePaths=)'
+    default:
+      return cause instanceof Error ? cause.message : 'unknown reason'
   }
 }
