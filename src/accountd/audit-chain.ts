@@ -15,7 +15,8 @@ export interface AuditChain extends Disposable {
 
 const firstPrevious = '0'.repeat(64)
 /** Most lines are short; a few may be long. */
-const tailBytes = [16 * 1024, 1024 * 1024]
+const shortTailBytes = 16 * 1024
+const longTailBytes = 1024 * 1024
 
 /** Another one holds the lock for as long as a line takes. */
 const lockMs = 5000
@@ -45,8 +46,9 @@ export function openAuditChain(path: string, nowMs: () => number): AuditChain {
 
   function write(event: Readonly<Record<string, unknown>>): void {
     goOn()
+    const there = statSync(path, { throwIfNoEntry: false })
     // Another one has opened a new file already.
-    if (inodeOf(path) !== undefined && inodeOf(path) !== fstatSync(fd).ino) {
+    if (there !== undefined && there.ino !== fstatSync(fd).ino) {
       follow()
       goOn()
     }
@@ -99,24 +101,16 @@ function openLock(path: string): DatabaseSync | undefined {
   }
 }
 
-function inodeOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.ino
-}
-
 /** Goes on behind what is there; a line that a crash cut off is closed, and shows as broken. */
-function lastHash(fd: number): string {
+function lastHash(fd: number, tailBytes = shortTailBytes): string {
   const { size } = fstatSync(fd)
-  if (size === 0) return firstPrevious
-  for (const most of tailBytes) {
-    const tail = Buffer.alloc(Math.min(size, most))
-    readSync(fd, tail, 0, tail.length, size - tail.length)
-    const text = tail.toString().replace(/\n$/, '')
-    const before = text.lastIndexOf('\n')
-    if (before < 0 && tail.length < size && most !== tailBytes.at(-1)) continue
-    if (tail.at(-1) !== 10) writeSync(fd, '\n')
-    return hash('sha256', text.slice(before + 1), 'hex')
-  }
-  return firstPrevious
+  const tail = Buffer.alloc(Math.min(size, tailBytes))
+  readSync(fd, tail, 0, tail.length, size - tail.length)
+  const text = tail.toString().replace(/\n$/, '')
+  const before = text.lastIndexOf('\n')
+  if (before < 0 && tail.length < size && tailBytes < longTailBytes) return lastHash(fd, longTailBytes)
+  if (tail.at(-1) !== 10) writeSync(fd, '\n')
+  return hash('sha256', text.slice(before + 1), 'hex')
 }
 
 export type ChainCheck = { readonly lines: number; readonly head: string; readonly flaw?: string }
