@@ -13,16 +13,22 @@ export type SocketSettings = {
   readonly gid: number | undefined
   /** What listens there, if another one does: for the error. */
   readonly name: string
+  /** So many at once: one more is closed, and told of. */
+  readonly limit?: { readonly maxConnections: number; refused(why: string): void }
 }
 
 /** Listens until it is disposed of; then the socket goes away, if it is still ours. */
 export async function listenOnSocket(
-  { place: given, mode, gid, name }: SocketSettings,
+  { place: given, mode, gid, name, limit }: SocketSettings,
   who: Who,
   accept: (socket: Socket) => void,
 ): Promise<AsyncDisposable> {
   // Half open: a client may say all it has to say, close, and still read the answers.
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: false }, accept)
+  if (limit !== undefined) {
+    server.maxConnections = limit.maxConnections
+    server.on('drop', () => limit.refused(`more than ${limit.maxConnections} connections at once`))
+  }
   const inherited = /^fd:(\d{1,4})$/.exec(given)?.[1]
   if (inherited !== undefined) {
     await listening(server, () => server.listen({ fd: Number(inherited) })).catch((cause: unknown) => {

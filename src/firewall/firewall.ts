@@ -72,8 +72,9 @@ export async function startFirewall(parts: FirewallParts): Promise<AsyncDisposab
   })
 
   const connections = new Set<{ close(): void; readonly closed: Promise<void> }>()
+  const limit = { maxConnections, refused: (why: string) => asked.warn('refused', { why }) }
   const listener = await listenOnSocket(
-    { place, mode: socketMode, gid: undefined, name: 'acmems firewall' },
+    { place, mode: socketMode, gid: undefined, name: 'acmems firewall', limit },
     who,
     accept,
   )
@@ -87,9 +88,7 @@ export async function startFirewall(parts: FirewallParts): Promise<AsyncDisposab
   })
 
   function accept(socket: Socket): void {
-    if (isStopping || connections.size >= maxConnections) {
-      if (!isStopping) asked.warn('refused', { why: `more than ${maxConnections} connections at once` })
-      socket.on('error', () => undefined)
+    if (isStopping) {
       socket.destroy()
       return
     }

@@ -74,12 +74,6 @@ export async function startInstaller(
   let connections = 0
 
   function accept(socket: Socket): void {
-    if (open.size >= maxConnections) {
-      noteRefusal({ from: place, why: `more than ${maxConnections} connections at once` })
-      socket.on('error', () => undefined)
-      socket.destroy()
-      return
-    }
     connections += 1
     const from = `${place}, connection ${connections}`
     const answering = answerQuestions(socket, {
@@ -104,7 +98,12 @@ export async function startInstaller(
     void answering.closed.then(() => open.delete(answering))
   }
 
-  const listener = await listenOnSocket({ place, mode: socketMode, gid: undefined, name: 'installer' }, who, accept)
+  const limit = { maxConnections, refused: (why: string) => noteRefusal({ from: place, why }) }
+  const listener = await listenOnSocket(
+    { place, mode: socketMode, gid: undefined, name: 'installer', limit },
+    who,
+    accept,
+  )
   const hooks = installations.run()
   stack.defer(async () => {
     const closed = listener[Symbol.asyncDispose]()
