@@ -62,6 +62,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'error-code': [],
   'process-id': ['error-code'],
   'durable-file': ['process-id'],
+  'foreign-file': [],
   'lock-file': ['error-code'],
   'folder-lock': ['durable-file', 'error-code', 'lock-file'],
   'trusted-file': ['channel/permissions', 'error-code'],
@@ -133,6 +134,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'plugins/challenges/dns01-options',
   ],
   managed: [
+    'foreign-file',
     'error-code',
     'acme',
     'x509',
@@ -248,6 +250,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     'signature-memory',
   ],
   cli: [
+    'foreign-file',
     'trusted-file',
     'validation-protocols',
     'parts',

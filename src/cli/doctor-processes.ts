@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process'
-import { closeSync, constants, existsSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { ownRights } from '../channel/permissions.ts'
 import { isForInstaller } from '../config/certificates.ts'
 import type { Config } from '../config/config.ts'
 import { platformSettings } from '../config/environment.ts'
+import { readForeignFile } from '../foreign-file.ts'
 import { parseLacmeFile } from '../lacme/lacme-file.ts'
 import { lookAtProcesses, type ProcessLook } from '../parts/process-look.ts'
 import { findBroken, type Reach, type Secret } from '../parts/promises.ts'
@@ -114,7 +115,7 @@ async function secretsOf(looks: readonly ProcessLook[], flags: Flags): Promise<S
     // `--config=FILE` is `--config FILE`.
     const args = look.args.flatMap((word) => /^(--[a-z-]+)=(.*)$/s.exec(word)?.slice(1) ?? [word])
     if (look.part === 'accountd') {
-      const found = secretsOfAccountd(args, cwd)
+      const found = await secretsOfAccountd(args, cwd)
       if (!found.some(({ what }) => what.endsWith('the account key')))
         warn(`where the account key of ${look.pid} is, is not said: nobody was let try it`)
       secrets.push(...found)
@@ -155,23 +156,17 @@ async function readTrusted(files: readonly string[], flags: ConfigFlags): Promis
 
 const maxConfigBytes = 1024 * 1024
 
-/** Nothing that keeps us waiting, or has no end: the name is from a command line that may be anybody's. */
-function readPlainFile(path: string): string {
-  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return ''
-  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
-  try {
-    const stat = fstatSync(file)
-    return stat.isFile() && stat.size <= maxConfigBytes ? readFileSync(file, 'utf8') : ''
-  } finally {
-    closeSync(file)
-  }
+/** The name is from a command line that may be anybody's. */
+async function readNamedFile(path: string): Promise<string> {
+  const bytes = await readForeignFile(path, maxConfigBytes + 1)
+  return bytes === undefined || bytes.length > maxConfigBytes ? '' : bytes.toString()
 }
 
 /** By its own words; what is in a file that only it can name (`%d`, the one at its usual place) is not found. */
-function secretsOfAccountd(args: readonly string[], cwd: string): Secret[] {
+async function secretsOfAccountd(args: readonly string[], cwd: string): Promise<Secret[]> {
   const after = (name: string) => (args.includes(name) ? args[args.indexOf(name) + 1] : undefined)
   const file = after('--config')
-  const text = file === undefined ? '' : readPlainFile(resolve(cwd, file))
+  const text = file === undefined ? '' : await readNamedFile(resolve(cwd, file))
   const { defaults } = parseLacmeFile(text, file ?? '').content
   const place = after('--privkey') ?? defaults.get('privkey')?.text ?? ''
   const admin = defaults.get('admin-socket')?.text

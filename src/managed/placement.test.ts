@@ -131,7 +131,8 @@ test('what its owner put in the place of a file is not taken in, nor waited for'
   writeFileSync(at('large'), '')
   truncateSync(at('large'), 1_000_000_000)
   spawnSync('mkfifo', [at('pipe')])
-  for (const name of ['large', 'pipe'])
+  symlinkSync('/dev/null', at('device'))
+  for (const name of ['large', 'pipe', 'device'])
     await assert.rejects(
       placeFiles([fileAt(at(name), 'new')], { directory: undefined, owner: undefined }, 'v'),
       new RegExp(`${name} is in the way, .* move it away`),
