@@ -4,16 +4,13 @@ import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:f
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { freePrivilegedPort, makeOwned, type PartUser, startParts, users, whyNoParts } from './parts-world.ts'
+import { http01, makeOwned, type PartUser, startParts, users, whyNoParts } from './parts-world.ts'
 import { acceptsTcp } from './peers/child.ts'
+import { freePrivilegedPort } from './peers/free-port.ts'
 import { freePort } from './peers/peers.ts'
 import { until } from './until.ts'
 
 const skip = whyNoParts()
-
-function http01(port: number): string {
-  return `[verification "http"]\ntype = http01\nlistener = 127.0.0.1:${port}\n`
-}
 
 test('what a reload makes of the parts holds from the next start on', { skip }, async (t) => {
   const port = await freePort()

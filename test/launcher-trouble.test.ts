@@ -18,17 +18,14 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { makeStateFolder } from '../src/parts/run-folder.ts'
-import { freePrivilegedPort, groupIdOf, idOf, makeOwned, startParts, users, whyNoParts } from './parts-world.ts'
+import { groupIdOf, http01, idOf, makeOwned, startParts, users, whyNoParts } from './parts-world.ts'
 import { makeTempFolder, startChild } from './peers/child.ts'
+import { freePrivilegedPort } from './peers/free-port.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
 import { until } from './until.ts'
 
 const skip = whyNoParts()
-
-function http01(port: number): string {
-  return `[verification "http"]\ntype = http01\nlistener = 127.0.0.1:${port}\n`
-}
 
 test('root obeys nothing that the user of the server can write', { skip }, () => {
   using folder = makeTempFolder('loose')

@@ -10,6 +10,9 @@ import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
 import { until } from './until.ts'
 
+const settings = ['mgmt.listener=127.0.0.1:0', 'verification.http.type=http01', 'verification.http.listener=']
+const serveAlone = [main, 'serve', ...settings.flatMap((one) => ['--set', one])]
+
 test('whoever read the log is gone: SIGTERM ends the server all the same', async () => {
   using folder = makeTempFolder('unread')
   const config = join(folder.path, 'acmems.ini')
@@ -35,8 +38,7 @@ test('whoever read the log is gone: SIGTERM ends the server all the same', async
 test('the terminal is gone, as when its user has logged out: SIGTERM ends the server all the same', async () => {
   using folder = makeTempFolder('hung-up')
   const pidFile = join(folder.path, 'pid')
-  const settings = ['mgmt.listener=127.0.0.1:0', 'verification.http.type=http01', 'verification.http.listener=']
-  const serve = [process.execPath, main, 'serve', ...settings.flatMap((one) => ['--set', one])].join(' ')
+  const serve = [process.execPath, ...serveAlone].join(' ')
   const terminal = spawn('script', ['-qfec', `echo $$ > ${pidFile}; exec ${serve}`, '/dev/null'], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, STATE_DIRECTORY: folder.path },
@@ -63,23 +65,10 @@ test('the journal is told the level of each line', async () => {
   const journal = openSync(path, 'a')
   const { dev, ino } = fstatSync(journal)
   const lines = async (stream: string) => {
-    const server = spawn(
-      process.execPath,
-      [
-        main,
-        'serve',
-        '--set',
-        'mgmt.listener=127.0.0.1:0',
-        '--set',
-        'verification.http.type=http01',
-        '--set',
-        'verification.http.listener=',
-      ],
-      {
-        stdio: ['ignore', journal, journal],
-        env: { ...process.env, JOURNAL_STREAM: stream, STATE_DIRECTORY: folder.path },
-      },
-    )
+    const server = spawn(process.execPath, serveAlone, {
+      stdio: ['ignore', journal, journal],
+      env: { ...process.env, JOURNAL_STREAM: stream, STATE_DIRECTORY: folder.path },
+    })
     const ended = once(server, 'exit')
     const read = () => readFileSync(path, 'utf8').split('\n').filter(Boolean)
     await until('the start', () => read().some((line) => line.includes('"serving"')))

@@ -10,11 +10,9 @@ import {
   readlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { jsonLinesOf } from './acmems.ts'
 import { makeTempFolder, startChild, waitUntilReady } from './peers/child.ts'
-import { holdWhileAlive } from './peers/free-port.ts'
 import { freePort } from './peers/peers.ts'
 import { main } from './program.ts'
 import { until } from './until.ts'
@@ -142,17 +140,8 @@ export async function startParts(config: (run: string) => string, options: Parts
   }
 }
 
-/** One below 1024 that is free, and no other test's. */
-export async function freePrivilegedPort(): Promise<number> {
-  for (let port = 900 + ((process.pid * 7) % 100); port < 1024; port++) {
-    const server = createServer()
-    const isFree = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false))
-      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
-    })
-    if (isFree && (await holdWhileAlive(`port-${port}`))) return port
-  }
-  throw new Error('no port below 1024 is free')
+export function http01(port: number): string {
+  return `[verification "http"]\ntype = http01\nlistener = 127.0.0.1:${port}\n`
 }
 
 export function makeOwned(folder: string, user: string): void {

@@ -12,7 +12,6 @@ import { makeCsr, postCsr } from './host.ts'
 import {
   environmentOf,
   foreignOf,
-  freePrivilegedPort,
   groupIdOf,
   idOf,
   type Parts,
@@ -23,6 +22,7 @@ import {
   whyNoParts,
 } from './parts-world.ts'
 import { acceptsTcp, startChild } from './peers/child.ts'
+import { freePrivilegedPort } from './peers/free-port.ts'
 import { type Pebble, startPebble } from './peers/pebble.ts'
 import { main } from './program.ts'
 import { until } from './until.ts'

@@ -7,14 +7,17 @@ const FIRST_PORT = 10_400
 const PORTS_PER_PROCESS = 100
 const RANGES = 223
 
-let handedOut = 0
-let range: Promise<number> | undefined
+/** Ports that are this process's to look at; the next one, and the one after the last. */
+type Range = { next: number; readonly end: number }
+
+let range: Promise<Range> | undefined
 
 /** Between the look at a port and the peer that takes it, no other test process looks there. */
-async function takeRange(): Promise<number> {
+async function takeRange(): Promise<Range> {
   for (let tried = 0; tried < RANGES; tried++) {
     const one = (process.pid + tried) % RANGES
-    if (await holdWhileAlive(`range-${one}`)) return one
+    const first = FIRST_PORT + one * PORTS_PER_PROCESS
+    if (await holdWhileAlive(`range-${one}`)) return { next: first, end: first + PORTS_PER_PROCESS }
   }
   throw new Error('every range of ports is held by another test process')
 }
@@ -23,7 +26,7 @@ async function takeRange(): Promise<number> {
  * Whether this process has it from now on, and no other. By a name in the abstract namespace (unix(7)), which is, as ports
  * are, the network namespace's, and gone with the process.
  */
-export function holdWhileAlive(what: string): Promise<boolean> {
+function holdWhileAlive(what: string): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer()
     server.once('error', () => resolve(false))
@@ -51,17 +54,29 @@ function bindsUdp(port: number): Promise<boolean> {
   })
 }
 
+/** On any IPv4 address, by TCP and UDP. */
+async function isFree(port: number): Promise<boolean> {
+  return (await bindsTcp(port, '127.0.0.1')) && (await bindsTcp(port, '0.0.0.0')) && (await bindsUdp(port))
+}
+
 /** A port that nothing listens on, on any IPv4 address, TCP or UDP. Never the same one twice in a process. */
 export async function freePort(): Promise<number> {
-  range ??= takeRange()
-  const firstPort = FIRST_PORT + (await range) * PORTS_PER_PROCESS
-  while (handedOut < PORTS_PER_PROCESS) {
-    const port = firstPort + handedOut
-    handedOut += 1
-    if ((await bindsTcp(port, '127.0.0.1')) && (await bindsTcp(port, '0.0.0.0')) && (await bindsUdp(port))) return port
+  for (;;) {
+    range ??= takeRange()
+    const taken = range
+    const held = await taken
+    while (held.next < held.end) {
+      const port = held.next++
+      if (await isFree(port)) return port
+    }
+    // Used up; it goes on being held. Another caller may have another one already.
+    if (range === taken) range = undefined
   }
-  // This one is used up: those of before go on being held.
-  handedOut = 0
-  range = takeRange()
-  return freePort()
+}
+
+/** One below 1024 that is free, and no other test's. */
+export async function freePrivilegedPort(): Promise<number> {
+  for (let port = 900 + ((process.pid * 7) % 100); port < 1024; port++)
+    if ((await isFree(port)) && (await holdWhileAlive(`port-${port}`))) return port
+  throw new Error('no port below 1024 is free')
 }
