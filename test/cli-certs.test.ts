@@ -251,7 +251,7 @@ test("certs renew: the CA's refusal is told, with and without a server, and the 
     assert.equal(await ask(acmems, csr), serial)
   }
   const alone = await runCommand(['certs', 'renew', serial, configFile])
-  assert.equal(alone.code, 1)
+  assert.equal(alone.code, 1, alone.out)
   assert.match(alone.err, /failed: .*refused/)
   await pebble.clearA('dead.example.test')
   const cured = await runCommand(['certs', 'renew', serial, configFile])

@@ -1,6 +1,7 @@
 // acmems serve as root, where something is not as it should be.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import {
   appendFileSync,
   chmodSync,
@@ -148,14 +149,19 @@ test('a port that is taken ends all, and not half of it', { skip }, async (t) =>
 
 test('told to end while it starts, it starts no other part', { skip }, async (t) => {
   const port = await freePort()
-  const parts = await startParts(() => http01(port), { waits: false })
+  // An agent that says nothing: accountd waits for it.
+  const agent = createServer()
+  t.after(() => agent.close())
+  const before = (folder: string) => {
+    const place = join(folder, 'key', 'agent')
+    agent.listen(place, () => chownSync(place, idOf(users.accountd), groupIdOf(users.accountd)))
+    writeFileSync(join(folder, 'accountd.conf'), `privkey = ssh-agent:${place}/key\n`)
+  }
+  const parts = await startParts(() => http01(port), { waits: false, before })
   t.after(() => parts.stop())
-  const accountd = await until('the first part', () => parts.processes().find(({ name }) => name === 'accountd'))
-  process.kill(accountd.pid, 'SIGSTOP')
+  await once(agent, 'connection')
+  await until('the first part', () => /"part":"accountd"/.test(parts.log()))
   process.kill(parts.launcherPid, 'SIGTERM')
-  await until('its word', () => parts.log().includes('"msg":"stopping"')).finally(() =>
-    process.kill(accountd.pid, 'SIGCONT'),
-  )
   await until('the end', () => parts.hasEnded())
   assert.doesNotMatch(parts.log(), /"part":"(server|responder)"/)
 })
